@@ -1,0 +1,145 @@
+//! Data as a file says it: the `[data]` table of an experiment.
+
+use serde::{Deserialize, Serialize};
+
+/// The `[data]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spec {
+    /// `digits` (embedded), `mnist`, `fashion-mnist`, `cifar-10`, `cifar-100`, `synthetic`, `image-folder`, `quadratic`.
+    pub dataset: String,
+    /// Where it lies, if not on the search path: a folder, or the file of quadratic objectives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Share of the training set, from its start, that is left out (for validation), in \[0, 1).
+    pub holdout: f64,
+    /// Use only this many training samples, drawn at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How pixel values become network inputs.
+    pub normalise: Normalise,
+    /// How the training samples of a task are cut over agents.
+    pub partition: PartitionKind,
+    /// α of the Dirichlet partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Label shards an agent, for the partition `shards`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards_per_agent: Option<usize>,
+    /// The task sequence.
+    pub tasks: TasksSpec,
+    /// Shape of the synthetic dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<SyntheticSpec>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            dataset: "digits".to_owned(),
+            path: None,
+            holdout: 0.0,
+            limit: None,
+            normalise: Normalise::default(),
+            partition: PartitionKind::default(),
+            alpha: None,
+            shards_per_agent: None,
+            tasks: TasksSpec::default(),
+            synthetic: None,
+        }
+    }
+}
+
+/// How pixel values become network inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalise {
+    /// Scaled to \[0, 1\], then the dataset's usual mean and standard deviation, a channel.
+    #[default]
+    Standard,
+    /// Scaled to \[0, 1\] only.
+    Unit,
+    /// Mean ½, standard deviation ½: \[−1, 1\].
+    Half,
+}
+
+/// How samples are cut over agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionKind {
+    /// Shuffled, cut into equal parts.
+    #[default]
+    Iid,
+    /// Class proportions drawn from Dir(α), in groups of at most ten agents (Lin et al. 2021).
+    Dirichlet,
+    /// Sorted by label, cut into equal parts.
+    LabelSorted,
+    /// Sorted by label, cut into `shards_per_agent` shards an agent, dealt at random (McMahan et al. 2017).
+    Shards,
+}
+
+/// The `[data.tasks]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TasksSpec {
+    /// How tasks are made.
+    pub kind: TaskKind,
+    /// How many.
+    pub count: usize,
+    /// Permuted: task seeds as in the GPM code (`100 r + i`, r shuffled by `seed`). Other kinds: seed of class order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
+    /// Rotated: degrees between tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degrees: Option<f64>,
+    /// Sequence: the datasets, in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datasets: Option<Vec<String>>,
+}
+
+impl Default for TasksSpec {
+    fn default() -> Self {
+        Self { kind: TaskKind::Single, count: 1, seed: None, degrees: None, datasets: None }
+    }
+}
+
+/// How a sequence of tasks is made from data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// One task: the dataset.
+    #[default]
+    Single,
+    /// Every task permutes the inputs in its own way.
+    Permuted,
+    /// Every task has its own classes.
+    Split,
+    /// Every task rotates the images further.
+    Rotated,
+    /// Every task is a dataset.
+    Sequence,
+}
+
+/// The `[data.synthetic]` table: class prototypes, a low-rank latent, a little noise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyntheticSpec {
+    /// Image shape: channels, height, width.
+    pub shape: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Training samples.
+    pub train: usize,
+    /// Test samples.
+    pub test: usize,
+    /// Dimensions of the latent shared by all classes.
+    pub latent: usize,
+    /// Standard deviation of the noise.
+    pub noise: f64,
+}
+
+impl Default for SyntheticSpec {
+    fn default() -> Self {
+        Self { shape: [1, 28, 28], classes: 10, train: 60_000, test: 10_000, latent: 40, noise: 0.1 }
+    }
+}

@@ -1,0 +1,229 @@
+//! The engine port: the one seam between what an algorithm says and where it runs.
+//!
+//! Everything per agent is a row of a block `[agents, row length]`. Algorithms are written over [`Visit`], which stands for
+//! the rows under work: one agent with its parameters in cache on the CPU, a chunk of the cohort on a GPU. A register is
+//! either a persistent block given to the visit or scratch that lives for the visit only.
+
+use kith_core::{AgentId, Batches, Layout, Matrix, Samples, TaskId};
+
+/// How a projected layer's weights are held in a row and how its gradient is constrained during a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chart {
+    /// Weights `[C_out, d]` as they are, no constraint: before any memory exists.
+    Whole,
+    /// Weights as they are; gradient `G ← G − (G M) diag(λ) Mᵀ` with `M: [d, r]`, λ = 1 where absent.
+    Projected {
+        /// Basis of the core space, orthonormal columns, `[d, r]`.
+        basis: Matrix,
+        /// λ of scaled gradient projection, `r` numbers in \[0, 1\].
+        importance: Option<Vec<f32>>,
+    },
+    /// Coordinates `C: [C_out, k]` of `W = B + C Sᵀ` with a constant base `B: [C_out, d]` and `S: [d, k]`;
+    /// gradient `(G S) diag(gain)`, gain = 1 where absent.
+    ///
+    /// With S the residual space this is projection, and the row is what coefficient exchange sends.
+    Coordinates {
+        /// Basis of the space in which weights may move, orthonormal columns, `[d, k]`.
+        span: Matrix,
+        /// `1 − λ` on columns taken from the core space, 1 elsewhere; `k` numbers.
+        gain: Option<Vec<f32>>,
+    },
+}
+
+/// What rows mean during a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Geometry {
+    /// Layout of the rows that are trained and exchanged: whole weights, or narrowed to coordinates.
+    pub layout: Layout,
+    /// One chart a projected layer, in layer order.
+    pub charts: Vec<Chart>,
+    /// The task that is learned: whose head is used.
+    pub task: TaskId,
+}
+
+/// A register of a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The visit's `n`-th block.
+    Block(usize),
+    /// The `n`-th scratch row; its content is undefined at the start of a visit.
+    Scratch(usize),
+}
+
+/// Where a gradient or an output is taken: the trained row, and the base row where some chart has coordinates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The row in the geometry's layout.
+    pub row: Slot,
+    /// The constant whole-layout row `B` of coordinate charts.
+    pub base: Option<Slot>,
+}
+
+/// The rows under work. Every method acts on all of them, each row with its own numbers.
+pub trait Visit {
+    /// The agents whose rows these are, ascending.
+    fn agents(&self) -> &[AgentId];
+
+    /// `into ← beta · into + alpha · ∇F(at)` on each agent's minibatch of `step`, with the charts' constraint applied.
+    ///
+    /// `into` may be `at.row`: the gradient is taken at the value before the update. Frozen tensors (heads of other tasks)
+    /// count as zero gradient. The mean loss of the minibatch is kept for [`Visit::losses`].
+    fn accumulate_gradient(&mut self, at: Point, into: Slot, beta: f32, alpha: f32, batches: &dyn Batches, step: u64);
+
+    /// As [`Visit::accumulate_gradient`], but without the charts' constraint: for chains that need the raw gradient first.
+    /// Only for geometries without coordinates, where the constraint is part of the representation.
+    fn accumulate_raw_gradient(&mut self, at: Point, into: Slot, beta: f32, alpha: f32, batches: &dyn Batches, step: u64);
+
+    /// Applies the charts' projection to a gradient row of whole layout.
+    fn project(&mut self, gradient: Slot);
+
+    /// `y ← y + a x`.
+    fn axpy(&mut self, y: Slot, a: f32, x: Slot);
+
+    /// `y ← a y`.
+    fn scale(&mut self, y: Slot, a: f32);
+
+    /// `y ← x`.
+    fn copy(&mut self, y: Slot, x: Slot);
+
+    /// `y ← 0`.
+    fn clear(&mut self, y: Slot);
+
+    /// `y ← y + a x / (‖x‖₂ + tiny)`, each row by its own norm: the sharpness-aware perturbation.
+    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32);
+
+    /// Scales each row of `x` down to norm `max` where it is longer.
+    fn clip(&mut self, x: Slot, max: f32);
+
+    /// Sum of minibatch losses since the visit began, one an agent, as [`Visit::agents`] orders them.
+    fn losses(&self) -> &[f64];
+}
+
+/// How well one agent does on a set of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// Samples classified correctly.
+    pub correct: usize,
+    /// Samples in all.
+    pub total: usize,
+    /// Mean cross-entropy, in nats (for quadratics: the objective).
+    pub loss: f64,
+}
+
+impl Score {
+    /// Share classified correctly, in \[0, 1\].
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn accuracy(&self) -> f64 {
+        if self.total == 0 { 0.0 } else { self.correct as f64 / self.total as f64 }
+    }
+}
+
+/// A sparse matrix over agents' rows: row `agent` is a list of `(agent, coefficient)`, ascending by agent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MixingPlan {
+    agents: Vec<AgentId>,
+    ends: Vec<usize>,
+    terms: Vec<(AgentId, f32)>,
+}
+
+impl MixingPlan {
+    /// Forgets all rows, keeps the memory.
+    pub fn clear(&mut self) {
+        self.agents.clear();
+        self.ends.clear();
+        self.terms.clear();
+    }
+
+    /// Adds the row of `agent`.
+    ///
+    /// # Panics
+    /// In debug builds, if agents or terms do not ascend.
+    pub fn push(&mut self, agent: AgentId, terms: impl IntoIterator<Item = (AgentId, f32)>) {
+        debug_assert!(self.agents.last().is_none_or(|&last| last < agent), "rows ascend");
+        let start = self.terms.len();
+        self.terms.extend(terms);
+        debug_assert!(self.terms[start..].windows(2).all(|pair| pair[0].0 < pair[1].0), "terms ascend");
+        self.agents.push(agent);
+        self.ends.push(self.terms.len());
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.agents.is_empty()
+    }
+
+    /// The `index`-th row.
+    #[must_use]
+    pub fn row(&self, index: usize) -> (AgentId, &[(AgentId, f32)]) {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        (self.agents[index], &self.terms[start..self.ends[index]])
+    }
+}
+
+/// Where rows live and arithmetic on them runs.
+///
+/// Agents are addressed by their position in the cohort; `AgentId` here is that position (a process that hosts agents
+/// 8..16 maps its ids before it calls). Results are the same bits whatever the number of threads.
+pub trait Engine {
+    /// Rows on this device.
+    type Block;
+    /// The rows under work.
+    type Visit<'visit>: Visit
+    where
+        Self: 'visit;
+
+    /// A block of zeros, `[agents, len]`.
+    fn block(&self, agents: usize, len: usize) -> Self::Block;
+
+    /// Gives the block's rows another length and zeros them; memory is kept where it suffices.
+    fn reshape(&self, block: &mut Self::Block, len: usize);
+
+    /// Writes a row.
+    fn upload(&self, block: &mut Self::Block, agent: AgentId, row: &[f32]);
+
+    /// Reads a row.
+    fn download(&self, block: &Self::Block, agent: AgentId, row: &mut [f32]);
+
+    /// Runs `work` on the rows of `agents` (ascending), in whatever chunks the device likes; at most `scratch` scratch
+    /// slots. Returns the sum of minibatch losses of each agent, in the order given.
+    fn visit<F>(
+        &self,
+        geometry: &Geometry,
+        agents: &[AgentId],
+        blocks: &mut [&mut Self::Block],
+        scratch: usize,
+        work: F,
+    ) -> Vec<f64>
+    where
+        F: for<'visit> Fn(&mut Self::Visit<'visit>) + Sync;
+
+    /// `out[i] ← Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
+    fn mix(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);
+
+    /// `out[i] ← out[i] + Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
+    fn mix_into(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);
+
+    /// Turns whole rows into coordinates: for every coordinate chart `coordinates ← W S` and `whole ← W − (W S) Sᵀ` (the
+    /// base); all else is copied. `coordinates` must have the geometry's row length.
+    fn enter(&self, geometry: &Geometry, whole: &mut Self::Block, coordinates: &mut Self::Block);
+
+    /// Back again: `whole ← B + C Sᵀ`, all else copied from `coordinates`. The inverse of [`Engine::enter`] up to rounding.
+    fn leave(&self, geometry: &Geometry, whole: &mut Self::Block, coordinates: &Self::Block);
+
+    /// Evaluates agents' whole rows on samples with the head of `task`; no gradient.
+    fn evaluate(&self, whole: &Self::Block, agents: &[AgentId], samples: &dyn Samples, task: TaskId) -> Vec<Score>;
+
+    /// The inputs of every projected layer, `[n, d]` each, when `agent`'s whole row is shown the samples at `indices`.
+    fn representations(&self, whole: &Self::Block, agent: AgentId, samples: &dyn Samples, indices: &[u32]) -> Vec<Matrix>;
+
+    /// The mean row of `agents`, and the root mean square distance of their rows from it; summed in f64, in agent order.
+    fn consensus(&self, block: &Self::Block, agents: &[AgentId]) -> (Vec<f32>, f64);
+}

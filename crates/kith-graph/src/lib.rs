@@ -1,0 +1,5 @@
+//! Communication graphs and mixing matrices.
+
+mod spec;
+
+pub use spec::{Family, Spec, Weights};

@@ -1,0 +1,81 @@
+//! A graph as a file says it: the `[graph]` table of an experiment and the files in `topologies/`.
+
+use serde::{Deserialize, Serialize};
+
+/// A family of graphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// A cycle; `directed` sends one way only.
+    #[default]
+    Ring,
+    /// `rows × columns` with both directions wrapped.
+    Torus,
+    /// A path.
+    Chain,
+    /// One centre.
+    Star,
+    /// Every pair.
+    Complete,
+    /// `2^k` agents, neighbours differ in one bit.
+    Hypercube,
+    /// Neighbours at distance 1, 2, 4, …
+    Exponential,
+    /// Every pair with `probability`, drawn again until connected.
+    ErdosRenyi,
+    /// Every agent with `degree` neighbours, at random.
+    RandomRegular,
+    /// The Petersen graph: 10 agents of degree 3.
+    Petersen,
+    /// The Dyck graph: 32 agents of degree 3.
+    Dyck,
+    /// The list in `edges`.
+    Edges,
+}
+
+/// How mixing weights follow from the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weights {
+    /// `1 / (1 + max(deg i, deg j))`, the rest on self: doubly stochastic and symmetric on any undirected graph.
+    #[default]
+    Metropolis,
+    /// `1 / (deg + 1)` on self and every neighbour: doubly stochastic on regular graphs only.
+    Uniform,
+}
+
+/// A graph as a file says it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Spec {
+    /// A file of this same form, relative to the experiment file; other keys then may not be given, but `weights`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The family; a ring where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// Number of agents; follows from the family where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<usize>,
+    /// Rows of a torus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+    /// Columns of a torus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<usize>,
+    /// Degree of a random regular graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degree: Option<usize>,
+    /// Edge probability of an Erdős–Rényi graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// Whether edges go one way (ring, exponential and edge list only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directed: Option<bool>,
+    /// Pairs of agents, for the family `edges`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edges: Option<Vec<(u32, u32)>>,
+    /// How mixing weights follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+}

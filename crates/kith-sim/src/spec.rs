@@ -1,0 +1,138 @@
+//! Training, links and faults as a file says them.
+
+use kith_core::Schedule;
+use serde::{Deserialize, Serialize};
+
+/// The `[train]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSpec {
+    /// Passes over the agent's data in each task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs_per_task: Option<u64>,
+    /// Exchanges in each task, in place of epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds_per_task: Option<u64>,
+    /// Samples in a minibatch.
+    pub batch_size: usize,
+    /// Minibatch updates between exchanges.
+    pub local_steps: u64,
+    /// Learning rate η.
+    pub learning_rate: Schedule,
+    /// Evaluate after every so many epochs, for the curves; tasks' ends are always evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluate_every: Option<u64>,
+    /// Whether every agent starts with the same weights.
+    pub same_start: bool,
+}
+
+impl Default for TrainSpec {
+    fn default() -> Self {
+        Self {
+            epochs_per_task: None,
+            rounds_per_task: None,
+            batch_size: 10,
+            local_steps: 1,
+            learning_rate: Schedule::Constant(0.01),
+            evaluate_every: None,
+            same_start: true,
+        }
+    }
+}
+
+/// The `[links]` table: what lies between agents, and when a round stops waiting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkSpec {
+    /// One-way delay, milliseconds.
+    pub latency_ms: f64,
+    /// Megabits a second, each direction; unlimited where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mbps: Option<f64>,
+    /// Share of frames that are lost, in \[0, 1).
+    pub loss: f64,
+    /// Simulated milliseconds that one minibatch update takes.
+    pub compute_ms_per_step: f64,
+    /// A round waits this long for neighbours after its own frames are sent.
+    pub deadline_ms: f64,
+    /// A frame without an answer is sent again after this long.
+    pub retransmit_ms: f64,
+    /// Exceptions for some links; the first that fits is used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<LinkRule>,
+}
+
+impl Default for LinkSpec {
+    fn default() -> Self {
+        Self {
+            latency_ms: 0.0,
+            bandwidth_mbps: None,
+            loss: 0.0,
+            compute_ms_per_step: 1.0,
+            deadline_ms: 30_000.0,
+            retransmit_ms: 200.0,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// An exception for some links. Absent conditions fit everything; absent values are those of `[links]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkRule {
+    /// Frames that this agent sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// Frames that this agent gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
+    /// From this round on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_round: Option<u64>,
+    /// Up to this round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_round: Option<u64>,
+    /// One-way delay, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Megabits a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mbps: Option<f64>,
+    /// Share of frames that are lost, in \[0, 1\].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+}
+
+/// One entry of `[[faults]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What happens.
+    pub kind: FaultKind,
+    /// When the agent (for a link: its lower end) begins this round.
+    pub round: u64,
+    /// Whom it happens to; for a link, one of its ends.
+    pub agent: u32,
+    /// For a link: the other end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<u32>,
+    /// For a straggler: how many times slower it computes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+}
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The agent stops; its neighbours put its weight on themselves.
+    Crash,
+    /// The agent comes back with a neighbour's model.
+    Restart,
+    /// Nothing passes between two agents.
+    LinkDown,
+    /// It does again.
+    LinkUp,
+    /// The agent computes slower from now on.
+    Straggler,
+}
