@@ -1,0 +1,90 @@
+//! The singular directions of a representation outside a memory, by the cheaper of two routes.
+//!
+//! *Direct*: singular value decomposition of `R − MMᵀR: d × n`. *Gram*: eigendecomposition of
+//! `(I − MMᵀ) RRᵀ (I − MMᵀ): d × d`, for representations with many more samples than dimensions (patches of a
+//! convolution). Squaring costs resolution: directions that hold less than about `max(d, n) · 2e-16` of the energy (a
+//! singular value below about 1e-6 of the norm) drown in rounding and are left out. On the direct route the cut is at
+//! the square of that. Neither is near a threshold anyone uses; a test holds the two routes together.
+
+use crate::SubspaceError;
+use crate::linalg::{deflate, gram, left_singular, product, symmetric_eigen};
+use faer::{Mat, MatRef};
+
+/// Samples a dimension from which the Gram route is faster (measured; see `examples/propose_time.rs`).
+const GRAM_FROM: usize = 2;
+
+/// How a representation lies to a memory.
+pub(crate) struct Spectrum {
+    /// Directions outside the memory, `d × k`, by falling singular value.
+    pub(crate) vectors: Mat<f64>,
+    /// Their singular values, above the noise.
+    pub(crate) values: Vec<f64>,
+    /// Energy outside the memory: the sum of all squared singular values of `R − MMᵀR`.
+    pub(crate) residual: f64,
+    /// Energy of the representation, `‖R‖²`.
+    pub(crate) total: f64,
+    /// `‖mⱼᵀR‖` for each column `mⱼ` of the memory.
+    pub(crate) on_memory: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Direct,
+    Gram,
+}
+
+impl Route {
+    pub(crate) const fn for_shape(d: usize, n: usize) -> Self {
+        if n >= GRAM_FROM * d { Self::Gram } else { Self::Direct }
+    }
+}
+
+/// The spectrum of `r: d × n`, finite, outside the span of `memory: d × r`.
+pub(crate) fn outside(r: MatRef<'_, f64>, memory: MatRef<'_, f64>, route: Route) -> Result<Spectrum, SubspaceError> {
+    match route {
+        Route::Direct => direct(r, memory),
+        Route::Gram => by_gram(r, memory),
+    }
+}
+
+fn direct(r: MatRef<'_, f64>, memory: MatRef<'_, f64>) -> Result<Spectrum, SubspaceError> {
+    let total = r.squared_norm_l2();
+    let coefficients = product(memory.transpose(), r);
+    let on_memory = coefficients.row_iter().map(|row| row.norm_l2()).collect();
+    let mut rest = r.to_owned();
+    deflate(rest.as_mut(), memory);
+    let (vectors, mut values) = left_singular(rest.as_ref())?;
+    let residual = values.iter().map(|value| value * value).sum();
+    let noise = relative_noise(r) * total.sqrt();
+    values.retain(|&value| value > noise);
+    Ok(Spectrum { vectors, values, residual, total, on_memory })
+}
+
+fn by_gram(r: MatRef<'_, f64>, memory: MatRef<'_, f64>) -> Result<Spectrum, SubspaceError> {
+    let d = r.nrows();
+    let mut rest = gram(r);
+    let total = trace(rest.as_ref());
+    let coefficients = product(rest.as_ref(), memory);
+    let on_memory = memory
+        .col_iter()
+        .zip(coefficients.col_iter())
+        .map(|(m, c)| m.iter().zip(c.iter()).map(|(m, c)| m * c).sum::<f64>().max(0.0).sqrt())
+        .collect();
+    // G(I − P) is the transpose of (I − P)G.
+    deflate(rest.as_mut(), memory);
+    deflate(rest.as_mut().transpose_mut(), memory);
+    let residual = trace(rest.as_ref()).max(0.0);
+    let (ascending, energies) = symmetric_eigen(rest.as_ref())?;
+    let noise = relative_noise(r) * total;
+    let values: Vec<f64> = energies.iter().rev().filter(|&&e| e > noise).map(|energy| energy.sqrt()).collect();
+    let vectors = Mat::from_fn(d, values.len(), |row, col| ascending[(row, d - 1 - col)]);
+    Ok(Spectrum { vectors, values, residual, total, on_memory })
+}
+
+fn relative_noise(r: MatRef<'_, f64>) -> f64 {
+    r.nrows().max(r.ncols()) as f64 * f64::EPSILON
+}
+
+fn trace(a: MatRef<'_, f64>) -> f64 {
+    (0..a.nrows()).map(|index| a[(index, index)]).sum()
+}
