@@ -88,3 +88,57 @@ fn relative_noise(r: MatRef<'_, f64>) -> f64 {
 fn trace(a: MatRef<'_, f64>) -> f64 {
     (0..a.nrows()).map(|index| a[(index, index)]).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns around a spectrum that falls by a constant factor, from 1 to 1e-3.
+    fn decaying(d: usize, n: usize, seed: u64) -> Mat<f64> {
+        let mut state = seed;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+        };
+        let mix = Mat::from_fn(d, d, |_, _| next());
+        let samples = Mat::from_fn(d, n, |row, _| next() * 10_f64.powf(-3.0 * row as f64 / d as f64));
+        product(mix.as_ref(), samples.as_ref())
+    }
+
+    fn projector(vectors: &Mat<f64>, rank: usize) -> Mat<f64> {
+        product(vectors.subcols(0, rank), vectors.subcols(0, rank).transpose())
+    }
+
+    #[test]
+    fn the_two_routes_agree() {
+        for (d, n) in [(20, 12), (20, 20), (24, 300), (60, 90)] {
+            let first = outside(decaying(d, n, 3).as_ref(), Mat::zeros(d, 0).as_ref(), Route::Direct);
+            let memory = first.expect("it converges").vectors.subcols(0, d / 4).to_owned();
+            let seen = decaying(d, n, 4);
+            let direct = outside(seen.as_ref(), memory.as_ref(), Route::Direct).expect("it converges");
+            let by_gram = outside(seen.as_ref(), memory.as_ref(), Route::Gram).expect("it converges");
+            let norm = direct.total.sqrt();
+            assert_eq!(direct.values.len(), n.min(d - d / 4));
+            assert_eq!(by_gram.values.len(), direct.values.len());
+            assert!((direct.total - by_gram.total).abs() < 1e-12 * direct.total);
+            assert!((direct.residual - by_gram.residual).abs() < 1e-12 * direct.total);
+            for (a, b) in direct.values.iter().zip(&by_gram.values) {
+                assert!((a - b).abs() < 1e-10 * norm, "{a} against {b}");
+            }
+            for (a, b) in direct.on_memory.iter().zip(&by_gram.on_memory) {
+                assert!((a - b).abs() < 1e-12 * norm, "{a} against {b}");
+            }
+            for rank in 1..direct.values.len() {
+                let off = (projector(&direct.vectors, rank) - projector(&by_gram.vectors, rank)).norm_max();
+                assert!(off < 1e-8, "{d} x {n}, rank {rank}: off by {off:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_samples_go_by_the_gram_matrix() {
+        assert_eq!(Route::for_shape(784, 300), Route::Direct);
+        assert_eq!(Route::for_shape(2048, 125), Route::Direct);
+        assert_eq!(Route::for_shape(1152, 10_000), Route::Gram);
+    }
+}
