@@ -17,7 +17,7 @@ const MARGIN: f64 = 40.0;
 /// Edges that wrap around a torus leave the grid as stubs on both sides.
 #[must_use]
 pub fn svg(graph: &Graph) -> String {
-    let radius = (120.0 / graph.agents() as f64).clamp(2.0, 13.0);
+    let radius = (400.0 / graph.agents() as f64).clamp(2.0, 13.0);
     let mut text = String::new();
     push(
         &mut text,
