@@ -1,5 +1,12 @@
 //! The engine port and the native CPU engine.
 
+mod error;
+mod initialise;
+mod kernel;
+mod native;
 mod port;
 
+pub use error::EngineError;
+pub use initialise::initialise;
+pub use native::{NativeBlock, NativeEngine, NativeVisit, Objective, Quadratic};
 pub use port::{Chart, Engine, Geometry, MixingPlan, Point, Score, Slot, Visit};

@@ -72,7 +72,15 @@ pub trait Visit {
 
     /// As [`Visit::accumulate_gradient`], but without the charts' constraint: for chains that need the raw gradient first.
     /// Only for geometries without coordinates, where the constraint is part of the representation.
-    fn accumulate_raw_gradient(&mut self, at: Point, into: Slot, beta: f32, alpha: f32, batches: &dyn Batches, step: u64);
+    fn accumulate_raw_gradient(
+        &mut self,
+        at: Point,
+        into: Slot,
+        beta: f32,
+        alpha: f32,
+        batches: &dyn Batches,
+        step: u64,
+    );
 
     /// Applies the charts' projection to a gradient row of whole layout.
     fn project(&mut self, gradient: Slot);
@@ -222,7 +230,13 @@ pub trait Engine {
     fn evaluate(&self, whole: &Self::Block, agents: &[AgentId], samples: &dyn Samples, task: TaskId) -> Vec<Score>;
 
     /// The inputs of every projected layer, `[n, d]` each, when `agent`'s whole row is shown the samples at `indices`.
-    fn representations(&self, whole: &Self::Block, agent: AgentId, samples: &dyn Samples, indices: &[u32]) -> Vec<Matrix>;
+    fn representations(
+        &self,
+        whole: &Self::Block,
+        agent: AgentId,
+        samples: &dyn Samples,
+        indices: &[u32],
+    ) -> Vec<Matrix>;
 
     /// The mean row of `agents`, and the root mean square distance of their rows from it; summed in f64, in agent order.
     fn consensus(&self, block: &Self::Block, agents: &[AgentId]) -> (Vec<f32>, f64);

@@ -1,0 +1,60 @@
+//! Products of any shape, by the `gemm` crate on the calling thread.
+
+use gemm::{Parallelism, gemm};
+
+use super::{Shape, Update};
+
+/// Where an operand lies: first number, and the steps from column to column and from row to row.
+struct Operand<'a> {
+    data: &'a [f32],
+    column_step: usize,
+    row_step: usize,
+}
+
+pub(super) fn times_transposed(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
+    let a = Operand { data: a, column_step: 1, row_step: shape.depth };
+    let b = Operand { data: b, column_step: shape.depth, row_step: 1 };
+    product(shape, update, out, &a, &b);
+}
+
+pub(super) fn times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
+    let a = Operand { data: a, column_step: 1, row_step: shape.depth };
+    let b = Operand { data: b, column_step: 1, row_step: shape.cols };
+    product(shape, update, out, &a, &b);
+}
+
+pub(super) fn transposed_times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
+    let a = Operand { data: a, column_step: shape.rows, row_step: 1 };
+    let b = Operand { data: b, column_step: 1, row_step: shape.cols };
+    product(shape, update, out, &a, &b);
+}
+
+#[allow(clippy::cast_possible_wrap)]
+fn product(shape: Shape, update: Update, out: &mut [f32], a: &Operand<'_>, b: &Operand<'_>) {
+    // SAFETY: the callers' `Shape::check` holds `out` to rows × cols, `a` to rows × depth and `b` to depth × cols numbers,
+    // and the steps above walk exactly these, row-major or transposed. `out` is borrowed alone. With keep = 0 it is not
+    // read (and it is initialised anyway).
+    unsafe {
+        gemm(
+            shape.rows,
+            shape.cols,
+            shape.depth,
+            out.as_mut_ptr(),
+            1,
+            shape.cols as isize,
+            update.keep != 0.0,
+            a.data.as_ptr(),
+            a.column_step as isize,
+            a.row_step as isize,
+            b.data.as_ptr(),
+            b.column_step as isize,
+            b.row_step as isize,
+            update.keep,
+            update.alpha,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}

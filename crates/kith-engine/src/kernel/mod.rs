@@ -1,0 +1,93 @@
+//! Products of row-major matrices and arithmetic on rows: all the unsafe code of the engine, behind checked functions.
+
+mod general;
+mod rows;
+
+pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};
+
+/// Sizes of a product: the output is `[rows, cols]`, `depth` is summed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) depth: usize,
+}
+
+impl Shape {
+    pub(crate) const fn new(rows: usize, cols: usize, depth: usize) -> Self {
+        Self { rows, cols, depth }
+    }
+
+    /// Checks that the three matrices hold what the shape says; what makes the kernels sound.
+    fn check(self, out: &[f32], a: &[f32], b: &[f32]) {
+        let Self { rows, cols, depth } = self;
+        assert_eq!((out.len(), a.len(), b.len()), (rows * cols, rows * depth, depth * cols), "matrices of {self:?}");
+    }
+}
+
+/// What a product does to its output: `out ← keep · out + alpha · product`. With `keep = 0` the output is only written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Update {
+    pub(crate) keep: f32,
+    pub(crate) alpha: f32,
+}
+
+impl Update {
+    /// `out ← product`.
+    pub(crate) const SET: Self = Self { keep: 0.0, alpha: 1.0 };
+    /// `out ← out + product`.
+    pub(crate) const ADD: Self = Self { keep: 1.0, alpha: 1.0 };
+    /// `out ← out − product`.
+    pub(crate) const SUBTRACT: Self = Self { keep: 1.0, alpha: -1.0 };
+}
+
+/// `out ← keep · out + alpha · a · bᵀ`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [cols, depth]`: a layer's output.
+pub(crate) fn times_transposed(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
+    shape.check(out, a, b);
+    if !trivial(shape, update, out) {
+        general::times_transposed(shape, update, out, a, b);
+    }
+}
+
+/// `out ← keep · out + alpha · a · b`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [depth, cols]`: an input gradient.
+pub(crate) fn times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
+    shape.check(out, a, b);
+    if !trivial(shape, update, out) {
+        general::times(shape, update, out, a, b);
+    }
+}
+
+/// `out ← keep · out + alpha · aᵀ · b`, `out: [rows, cols]`, `a: [depth, rows]`, `b: [depth, cols]`: a weight gradient.
+pub(crate) fn transposed_times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
+    shape.check(out, a, b);
+    if !trivial(shape, update, out) {
+        general::transposed_times(shape, update, out, a, b);
+    }
+}
+
+/// `row ← keep · row`; `keep = 0` writes zeros whatever was there.
+pub(crate) fn keep_only(row: &mut [f32], keep: f32) {
+    if keep == 0.0 {
+        row.fill(0.0);
+    } else if keep != 1.0 {
+        scale(row, keep);
+    }
+}
+
+/// Multiplies column `j` of a matrix by `scales[j]`.
+pub(crate) fn scale_columns(matrix: &mut [f32], scales: &[f32]) {
+    for row in matrix.chunks_exact_mut(scales.len().max(1)) {
+        for (value, scale) in row.iter_mut().zip(scales) {
+            *value *= scale;
+        }
+    }
+}
+
+/// Serves products over nothing; says whether it did.
+fn trivial(shape: Shape, update: Update, out: &mut [f32]) -> bool {
+    let empty = shape.rows == 0 || shape.cols == 0 || shape.depth == 0;
+    if empty {
+        keep_only(out, update.keep);
+    }
+    empty
+}

@@ -1,0 +1,163 @@
+//! One agent's rows under work, on one thread.
+
+use kith_core::{AgentId, Batches};
+
+use super::buffer::Buffer;
+use super::pass::{Constraint, Pass, Target};
+use super::plan::{Hold, Plan};
+use super::quadratic::Quadratic;
+use super::registers::Registers;
+use crate::kernel::{self, Shape, Update};
+use crate::port::{Point, Slot, Visit};
+
+/// What a visit's gradients are of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal<'v> {
+    Network(&'v Plan<'v>),
+    Quadratics(&'v [Quadratic]),
+}
+
+impl Goal<'_> {
+    /// Agent `agent`'s quadratic.
+    pub(crate) fn quadratic(quadratics: &[Quadratic], agent: AgentId) -> &Quadratic {
+        assert!(agent.index() < quadratics.len(), "agent {agent}, but only {} quadratics", quadratics.len());
+        &quadratics[agent.index()]
+    }
+}
+
+/// One agent's rows under work: every method acts on this agent alone, on the calling thread.
+#[derive(Debug)]
+pub struct NativeVisit<'v> {
+    agent: [AgentId; 1],
+    loss: [f64; 1],
+    goal: Goal<'v>,
+    registers: Registers<'v>,
+    pass: &'v mut Pass,
+    product: &'v mut Buffer,
+}
+
+impl<'v> NativeVisit<'v> {
+    pub(crate) fn new(
+        agent: AgentId,
+        goal: Goal<'v>,
+        registers: Registers<'v>,
+        pass: &'v mut Pass,
+        product: &'v mut Buffer,
+    ) -> Self {
+        Self { agent: [agent], loss: [0.0], goal, registers, pass, product }
+    }
+
+    fn gradient(
+        &mut self,
+        at: Point,
+        into: Slot,
+        target: Target,
+        constraint: Constraint,
+        batches: &dyn Batches,
+        step: u64,
+    ) {
+        let agent = self.agent[0];
+        self.loss[0] += match self.goal {
+            Goal::Network(plan) => {
+                self.pass.load_batch(plan, batches, agent, step);
+                let base = at.base.map(|base| self.registers.get(base));
+                self.pass.forward(plan, self.registers.get(at.row), base);
+                let loss = self.pass.loss_gradient(plan);
+                self.pass.backward(plan, &mut self.registers, at, into, target, constraint);
+                loss
+            }
+            Goal::Quadratics(quadratics) => {
+                let quadratic = Goal::quadratic(quadratics, agent);
+                quadratic.accumulate(&mut self.registers, at.row, into, target, self.product)
+            }
+        };
+    }
+}
+
+impl Visit for NativeVisit<'_> {
+    fn agents(&self) -> &[AgentId] {
+        &self.agent
+    }
+
+    fn accumulate_gradient(&mut self, at: Point, into: Slot, beta: f32, alpha: f32, batches: &dyn Batches, step: u64) {
+        self.gradient(at, into, Target { beta, alpha }, Constraint::Charts, batches, step);
+    }
+
+    fn accumulate_raw_gradient(
+        &mut self,
+        at: Point,
+        into: Slot,
+        beta: f32,
+        alpha: f32,
+        batches: &dyn Batches,
+        step: u64,
+    ) {
+        self.gradient(at, into, Target { beta, alpha }, Constraint::Raw, batches, step);
+    }
+
+    fn project(&mut self, gradient: Slot) {
+        let Goal::Network(plan) = self.goal else { return };
+        let row = self.registers.get_mut(gradient);
+        for stage in &plan.stages {
+            let weight = &mut row[stage.weight_range()];
+            match stage.hold {
+                Hold::Whole | Hold::Coordinates { .. } => {}
+                Hold::Fixed => weight.fill(0.0),
+                Hold::Projected { basis, importance } => {
+                    let r = basis.cols();
+                    self.product.ensure(stage.outputs * r);
+                    let core = &mut self.product.as_mut()[..stage.outputs * r];
+                    let shape = Shape::new(stage.outputs, r, stage.inputs);
+                    kernel::times(shape, Update::SET, core, weight, basis.as_slice());
+                    if let Some(importance) = importance {
+                        kernel::scale_columns(core, importance);
+                    }
+                    let shape = Shape::new(stage.outputs, stage.inputs, r);
+                    kernel::times_transposed(shape, Update::SUBTRACT, weight, core, basis.as_slice());
+                }
+            }
+        }
+    }
+
+    fn axpy(&mut self, y: Slot, a: f32, x: Slot) {
+        if x == y {
+            return kernel::scale(self.registers.get_mut(y), 1.0 + a);
+        }
+        let (y, x) = self.registers.pair(y, x);
+        kernel::axpy(y, a, x);
+    }
+
+    fn scale(&mut self, y: Slot, a: f32) {
+        kernel::scale(self.registers.get_mut(y), a);
+    }
+
+    fn copy(&mut self, y: Slot, x: Slot) {
+        if x != y {
+            let (y, x) = self.registers.pair(y, x);
+            y.copy_from_slice(x);
+        }
+    }
+
+    fn clear(&mut self, y: Slot) {
+        self.registers.get_mut(y).fill(0.0);
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32) {
+        let norm = kernel::squared_norm(self.registers.get(x)).sqrt();
+        let factor = (f64::from(a) / (norm + f64::from(tiny))) as f32;
+        self.axpy(y, factor, x);
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn clip(&mut self, x: Slot, max: f32) {
+        let norm = kernel::squared_norm(self.registers.get(x)).sqrt();
+        if norm > f64::from(max) {
+            kernel::scale(self.registers.get_mut(x), (f64::from(max) / norm) as f32);
+        }
+    }
+
+    fn losses(&self) -> &[f64] {
+        &self.loss
+    }
+}
