@@ -1,1 +1,4 @@
-//! kith
+//! kith: configuration, composition, run directory, tables, figures and command line.
+
+pub mod config;
+pub mod summary;

@@ -1,0 +1,134 @@
+//! Configuration in three stages: as written, merged, resolved.
+//!
+//! A file and the flags are read into tables that remember where each value stands ([`Written`](written)); flags and arms
+//! are laid over the base; presets are expanded and every rule is checked ([`resolve`](resolve())). After that nothing
+//! about options can fail but what needs the data ([`check_against_data`]).
+
+mod de;
+mod expect;
+mod hash;
+mod merge;
+mod render;
+mod resolve;
+mod resolved;
+mod rules;
+mod spans;
+mod topology;
+mod written;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use expect::{Bounds, Expectations, Verdict, judge};
+pub use render::Diagnostic;
+pub use resolved::{ChecksSpec, Experiment, NetworkFamily, NetworkSpec, OutputSpec, ResolvedArm};
+pub(crate) use resolve::preset_name;
+pub use rules::{DataProblem, DataShape, check_against_data};
+pub use written::Overrides;
+
+use render::{Problem, Source};
+use spans::{Node, Origin, Value};
+use written::Written;
+
+/// Why an experiment cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file or a flag says what cannot be.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
+    Invalid(Vec<Diagnostic>),
+    /// The resolved form cannot be written as TOML.
+    #[error("cannot write the resolved experiment: {0}")]
+    Write(#[source] toml::ser::Error),
+    /// The resolved form cannot be hashed.
+    #[error("cannot hash the resolved experiment: {0}")]
+    Hash(#[source] serde_json::Error),
+}
+
+impl ConfigError {
+    fn one(diagnostic: Diagnostic) -> Self {
+        Self::Invalid(vec![diagnostic])
+    }
+}
+
+/// An experiment and where its values were written.
+pub struct Loaded {
+    /// The experiment.
+    pub experiment: Experiment,
+    located: Located,
+}
+
+/// Where the values of each arm were written.
+pub(crate) struct Located {
+    written: Written,
+    trees: Vec<(String, Node)>,
+}
+
+/// Reads and resolves an experiment file.
+///
+/// # Errors
+/// A file that cannot be read, and every rule that it breaks.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    finish(Written::read(path, overrides)?, overrides, folder)
+}
+
+/// As [`load`], from a text; `name` stands for the file in messages.
+///
+/// # Errors
+/// Every rule that it breaks.
+pub fn parse(name: &str, text: &str, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    let source = Source { name: name.to_owned(), text: text.to_owned() };
+    finish(Written::parse(source, overrides)?, overrides, Path::new(""))
+}
+
+fn finish(written: Written, overrides: &Overrides, folder: &Path) -> Result<Loaded, ConfigError> {
+    let (experiment, located) = resolve::resolve(written, &overrides.arms, folder)?;
+    Ok(Loaded { experiment, located })
+}
+
+impl Loaded {
+    /// A problem that showed only with the data, with the line of the key that it names.
+    #[must_use]
+    pub fn explain(&self, arm: &str, problem: &DataProblem) -> Diagnostic {
+        let DataProblem { path, message, accepted } = problem.clone();
+        self.located.diagnostic(arm, Problem::new(path, message).accept(accepted))
+    }
+}
+
+impl Located {
+    /// The problem of an arm at its place: its key, the nearest table above it, or the arm's method.
+    fn diagnostic(&self, arm: &str, problem: Problem) -> Diagnostic {
+        let tree = self.trees.iter().find(|(name, _)| name == arm).map(|(_, tree)| tree);
+        let path: Vec<String> = problem.path.split('.').map(str::to_owned).collect();
+        let origin = tree.map_or(Origin::Default, |tree| match tree.origin_of(&path) {
+            Origin::Default => tree.origin_of(&["method".to_owned()]),
+            origin => origin,
+        });
+        let shown = (self.written.arms.len() > 1).then_some(arm);
+        self.written.diagnostic(&origin, problem, shown)
+    }
+}
+
+fn value_at<'a>(node: &'a Node, path: &[String]) -> Option<&'a Node> {
+    path.iter().try_fold(node, |node, key| match &node.value {
+        Value::Table(table) => table.get(key),
+        Value::Array(items) => key.parse::<usize>().ok().and_then(|place| items.get(place)),
+        _ => None,
+    })
+}
+
+/// Names of the datasets that `data.dataset` accepts.
+#[must_use]
+pub fn datasets() -> &'static [&'static str] {
+    &["digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100", "synthetic", "image-folder", "quadratic"]
+}

@@ -1,0 +1,180 @@
+//! An experiment with every value final.
+
+use std::collections::BTreeMap;
+
+use kith_core::{Digest, Head, Network, Seeds};
+use kith_method::{Exchange, Link, Memory, Oracle, Parts, Preset};
+use kith_sim::{Fault, LinkSpec, TrainSpec};
+use serde::{Deserialize, Serialize};
+
+use super::expect::Expectations;
+use super::{ConfigError, hash};
+
+/// An experiment file after `--set`, arms and presets are worked in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Experiment {
+    /// Its name, part of the run directory's path.
+    pub name: String,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where run directories go.
+    pub output: OutputSpec,
+    /// What must hold of each arm's summary.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub expect: BTreeMap<String, Expectations>,
+    /// The runs, in file order; at least one.
+    #[serde(rename = "arm")]
+    pub arms: Vec<ResolvedArm>,
+}
+
+/// One run with every value final.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvedArm {
+    /// What the arm is called in tables.
+    pub name: String,
+    /// Seed of every random stream.
+    #[serde(default)]
+    pub seed: u64,
+    /// The preset that the parts started from.
+    pub method: Preset,
+    /// What happens to a gradient, in order.
+    pub chain: Vec<Link>,
+    /// Where gradients come from.
+    pub oracle: Oracle,
+    /// What is sent and how it is mixed.
+    pub exchange: Exchange,
+    /// Gradient projection memory, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// The graph; a `file` is already read in.
+    #[serde(default)]
+    pub graph: kith_graph::Spec,
+    /// Dataset, tasks and partition.
+    #[serde(default)]
+    pub data: kith_data::Spec,
+    /// The network.
+    #[serde(default)]
+    pub network: NetworkSpec,
+    /// Epochs, batches and learning rate; exactly one of epochs and rounds is given.
+    #[serde(default)]
+    pub train: TrainSpec,
+    /// What lies between agents.
+    #[serde(default)]
+    pub links: LinkSpec,
+    /// What checkers watch.
+    #[serde(default)]
+    pub checks: ChecksSpec,
+    /// What goes wrong, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// The `[network]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// Kind of network.
+    pub family: NetworkFamily,
+    /// Widths of hidden layers.
+    pub hidden: Vec<usize>,
+    /// Whether layers have a bias.
+    pub bias: bool,
+    /// One head for all tasks, or one a task.
+    pub head: Head,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        Self { family: NetworkFamily::Mlp, hidden: vec![100, 100], bias: false, head: Head::Shared }
+    }
+}
+
+impl NetworkSpec {
+    /// The network for inputs of this size, classes a head, and tasks.
+    #[must_use]
+    pub fn network(&self, inputs: usize, classes: usize, tasks: usize) -> Network {
+        match self.family {
+            NetworkFamily::Mlp => Network::mlp(inputs, &self.hidden, classes, self.bias, self.head, tasks),
+        }
+    }
+
+    /// How many layers gradient projection memory covers.
+    #[must_use]
+    pub fn projected_layers(&self) -> usize {
+        match (self.family, self.head) {
+            (NetworkFamily::Mlp, Head::Shared) => self.hidden.len() + 1,
+            (NetworkFamily::Mlp, Head::PerTask) => self.hidden.len(),
+        }
+    }
+}
+
+/// Kinds of network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkFamily {
+    /// Linear layers with ReLU between.
+    Mlp,
+}
+
+/// The `[checks]` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChecksSpec {
+    /// Whether the simulator's checkers watch the run, as with `--check`.
+    pub invariants: bool,
+}
+
+/// The `[output]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputSpec {
+    /// Folder that run directories go to; `<name>/<time>-<hash>` is added.
+    pub dir: String,
+}
+
+impl Default for OutputSpec {
+    fn default() -> Self {
+        Self { dir: "runs".to_owned() }
+    }
+}
+
+impl Experiment {
+    /// SHA-256 of everything that determines the results: name and arms, but neither expectations nor output folder.
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold.
+    pub fn hash(&self) -> Result<Digest, ConfigError> {
+        hash::digest(&(&self.name, &self.arms)).map_err(ConfigError::Hash)
+    }
+
+    /// The resolved form as an experiment file that resolves to itself.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(ConfigError::Write)
+    }
+}
+
+impl ResolvedArm {
+    /// The method's parts.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        Parts {
+            oracle: self.oracle,
+            chain: self.chain.clone(),
+            exchange: self.exchange.clone(),
+            memory: self.memory.clone(),
+        }
+    }
+
+    /// Builds the graph that the arm's agents sit on.
+    ///
+    /// # Errors
+    /// A specification that no graph follows from; a resolved arm has none such.
+    pub fn build_graph(&self) -> Result<kith_graph::Graph, kith_graph::GraphError> {
+        self.graph.build(&Seeds::new(self.seed))
+    }
+}
