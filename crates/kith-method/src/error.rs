@@ -1,0 +1,25 @@
+//! What can go wrong in a method.
+
+use kith_subspace::SubspaceError;
+use thiserror::Error;
+
+/// What can go wrong in a method.
+#[derive(Debug, Error)]
+pub enum MethodError {
+    /// The memory could not be updated.
+    #[error("memory of layer {layer}: {source}")]
+    Memory {
+        /// The projected layer, from 0.
+        layer: usize,
+        /// Why.
+        source: SubspaceError,
+    },
+    /// A basis for another number of layers arrived.
+    #[error("the basis is for {found} layers; this network has {expected} projected layers")]
+    Layers {
+        /// Layers of this network.
+        expected: usize,
+        /// Layers of the basis.
+        found: usize,
+    },
+}

@@ -1,0 +1,423 @@
+//! The run without its numbers: agents' state machines on a virtual clock, over links that delay, lose and fail.
+//!
+//! What an agent decides depends on when frames arrive, never on what they hold. So the timeline goes ahead of the
+//! arithmetic and hands out one [`RoundPlan`] after another; a round is complete when every living agent has mixed it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use kith_core::{AgentId, Digest, Digester, Round, TaskId};
+use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Late, Output, Plan, RoundKind, Stage, Time};
+
+use crate::link::Links;
+use crate::traffic::Traffic;
+use crate::{Fault, FaultKind};
+
+/// What one agent does in one round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Who.
+    pub agent: AgentId,
+    /// Whose payloads of this round it mixes, ascending.
+    pub fresh: Vec<AgentId>,
+    /// With whom it opened an exchange of this round, ascending.
+    pub opened: Vec<AgentId>,
+    /// Earlier exchanges whose flow it applies now.
+    pub late: Vec<Late>,
+}
+
+/// What all agents do in one round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundPlan {
+    /// The round.
+    pub round: Round,
+    /// Where it stands in the run.
+    pub stage: Stage,
+    /// One row an agent that takes part, ascending.
+    pub rows: Vec<Row>,
+    /// Agents that come back before this round, each with the agent whose row it takes over.
+    pub joins: Vec<(AgentId, AgentId)>,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A round, complete.
+    Round(RoundPlan),
+    /// All agents wait for the task's basis, which this agent is to compute: answer with [`Timeline::basis_ready`].
+    Basis(TaskId, AgentId),
+    /// No agent is left, or all are done.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Computed(AgentId),
+    Deliver { to: AgentId, from: AgentId, kind: u8, round: Round, task: TaskId, next: Round, bytes: u64 },
+    Wake(AgentId),
+    Start(AgentId, Round),
+}
+
+const KINDS: [FrameKind; 6] = [
+    FrameKind::Payload,
+    FrameKind::Absolute,
+    FrameKind::Ack,
+    FrameKind::Decline,
+    FrameKind::Basis,
+    FrameKind::BasisAck,
+];
+
+/// What the timeline needs beside the machines.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Rounds of the run.
+    pub plan: Plan,
+    /// Virtual nanoseconds of one training round's local steps.
+    pub compute: u64,
+    /// Who computes bases while it lives; then the next living agent.
+    pub leader: AgentId,
+    /// What goes wrong, in file order.
+    pub faults: Vec<Fault>,
+}
+
+/// The run without its numbers.
+pub struct Timeline {
+    settings: Settings,
+    agents: Vec<Agent>,
+    neighbours: Vec<Vec<AgentId>>,
+    alive: Vec<bool>,
+    slowness: Vec<f64>,
+    woken: Vec<Option<Time>>,
+    fired: Vec<bool>,
+    links: Links,
+    traffic: Traffic,
+    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    sequence: u64,
+    now: Time,
+    /// How many living agents stand in each round.
+    standing: BTreeMap<Round, usize>,
+    gathered: BTreeMap<Round, Vec<Row>>,
+    joins: BTreeMap<Round, Vec<(AgentId, AgentId)>>,
+    next: Round,
+    waiting_since: Vec<Time>,
+    waited: Vec<u64>,
+    payload_len: u64,
+    full_len: u64,
+    basis_len: BTreeMap<TaskId, u64>,
+    trace: Digester,
+}
+
+impl Timeline {
+    /// A timeline at its beginning; `agents` in id order.
+    #[must_use]
+    pub fn new(settings: Settings, agents: Vec<Agent>, neighbours: Vec<Vec<AgentId>>, links: Links) -> Self {
+        let count = agents.len();
+        let mut timeline = Self {
+            fired: vec![false; settings.faults.len()],
+            traffic: Traffic::new(count, settings.plan.train_rounds.len()),
+            settings,
+            agents,
+            neighbours,
+            alive: vec![true; count],
+            slowness: vec![1.0; count],
+            woken: vec![None; count],
+            links,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            now: Time(0),
+            standing: BTreeMap::from([(Round(0), count)]),
+            gathered: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            next: Round(0),
+            waiting_since: vec![Time(0); count],
+            waited: vec![0; count],
+            payload_len: 0,
+            full_len: 0,
+            basis_len: BTreeMap::new(),
+            trace: Digester::default(),
+        };
+        for agent in 0..count {
+            timeline.push(Time(0), Event::Start(AgentId::from(agent), Round(0)));
+        }
+        timeline
+    }
+
+    /// From now on payload bodies have this many bytes; `full`, had they been whole.
+    pub fn set_payload(&mut self, bytes: u64, full: u64) {
+        (self.payload_len, self.full_len) = (bytes, full);
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Bytes by agent, task and kind.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Living agents, ascending.
+    pub fn living(&self) -> impl Iterator<Item = AgentId> {
+        (0..self.alive.len()).filter(|&agent| self.alive[agent]).map(AgentId::from)
+    }
+
+    /// Exchanges that ended at a deadline without the neighbour's payload.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.agents.iter().map(Agent::missed).sum()
+    }
+
+    /// Share of the time that agents spent waiting for their neighbours, mean over agents.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn communication_share(&self) -> f64 {
+        let waited: u64 = self.waited.iter().sum();
+        let total = self.now.0 as f64 * self.agents.len() as f64;
+        if total == 0.0 { 0.0 } else { waited as f64 / total }
+    }
+
+    /// Digest of every decision so far.
+    #[must_use]
+    pub fn trace_digest(&self) -> Digest {
+        self.trace.clone().finish()
+    }
+
+    /// The basis of `task` is known and takes `bytes` on the wire: the leader spreads it.
+    pub fn basis_ready(&mut self, task: TaskId, leader: AgentId, bytes: u64) {
+        self.basis_len.insert(task, bytes);
+        self.handle(leader, Input::BasisReady(task));
+    }
+
+    /// Goes on until there is something for the arithmetic to do.
+    pub fn step(&mut self) -> Step {
+        loop {
+            if let Some(plan) = self.complete() {
+                return Step::Round(plan);
+            }
+            let Some(Reverse((time, _, event))) = self.queue.pop() else {
+                return self.idle();
+            };
+            self.now = self.now.max(time);
+            match event {
+                Event::Start(agent, round) => self.handle(agent, Input::Start(round)),
+                Event::Computed(agent) => {
+                    self.waiting_since[agent.index()] = self.now;
+                    self.handle(agent, Input::Computed);
+                }
+                Event::Deliver { to, from, kind, round, task, next, bytes } => {
+                    let kind = KINDS[usize::from(kind)];
+                    let arrives = self.alive[to.index()] && self.links.is_up(from, to);
+                    self.traffic.arrived(bytes, arrives);
+                    if arrives {
+                        self.handle(to, Input::Received { from, kind, round, task, next });
+                    }
+                }
+                Event::Wake(agent) => {
+                    self.woken[agent.index()] = None;
+                    let due = self.agents[agent.index()].wake_at().is_some_and(|at| at <= self.now);
+                    if due { self.handle(agent, Input::Wake) } else { self.arm(agent) }
+                }
+            }
+        }
+    }
+
+    /// Nothing is under way: either all wait for a basis, or the run is over.
+    fn idle(&self) -> Step {
+        let leader = self.settings.leader.index();
+        let order = (leader..self.agents.len()).chain(0..leader);
+        let mut waiting = order.filter(|&agent| self.alive[agent] && self.agents[agent].awaits_basis());
+        match waiting.next() {
+            Some(agent) => {
+                let ended = Round(self.agents[agent].round().0.saturating_sub(1));
+                let task = self.settings.plan.stage(ended).map_or(TaskId(0), |stage| stage.task);
+                Step::Basis(task, AgentId::from(agent))
+            }
+            None => Step::Done,
+        }
+    }
+
+    fn complete(&mut self) -> Option<RoundPlan> {
+        let slowest = *self.standing.first_key_value()?.0;
+        let round = self.next;
+        let stage = self.settings.plan.stage(round)?;
+        if slowest <= round {
+            return None;
+        }
+        let mut rows = self.gathered.remove(&round)?;
+        rows.sort_by_key(|row| row.agent);
+        self.next = round.next();
+        let joins = self.joins.remove(&round).unwrap_or_default();
+        let plan = RoundPlan { round, stage, rows, joins };
+        self.record(&plan);
+        Some(plan)
+    }
+
+    fn record(&mut self, plan: &RoundPlan) {
+        self.trace.number(plan.round.0);
+        self.trace.number(plan.rows.len() as u64);
+        for row in &plan.rows {
+            let whole = row.fresh.len() == self.neighbours[row.agent.index()].len() && row.late.is_empty();
+            if !whole {
+                self.trace.number(u64::from(row.agent.0) << 32 | row.fresh.len() as u64);
+                row.fresh.iter().for_each(|peer| self.trace.number(u64::from(peer.0)));
+                row.late.iter().for_each(|late| self.trace.number(u64::from(late.peer.0) << 32 | late.round.0));
+            }
+        }
+        plan.joins.iter().for_each(|(agent, from)| self.trace.number(u64::from(agent.0) << 32 | u64::from(from.0)));
+    }
+
+    fn push(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence, event)));
+    }
+
+    /// Sees to it that the agent is woken when it wants, with at most one event under way for each.
+    fn arm(&mut self, agent: AgentId) {
+        if let Some(at) = self.agents[agent.index()].wake_at()
+            && self.woken[agent.index()].is_none_or(|armed| at < armed)
+        {
+            self.woken[agent.index()] = Some(at);
+            self.push(at, Event::Wake(agent));
+        }
+    }
+
+    fn handle(&mut self, agent: AgentId, input: Input) {
+        if !self.alive[agent.index()] {
+            return;
+        }
+        let mut out = Vec::new();
+        self.agents[agent.index()].handle(self.now, input, &mut out);
+        for output in out {
+            match output {
+                Output::Compute { round, stage } => self.compute(agent, round, stage),
+                Output::Send { to, kind, round, task, next } => self.send(agent, to, kind, round, task, next),
+                Output::Mix { round, fresh, opened, late } => {
+                    self.waited[agent.index()] += self.now.0 - self.waiting_since[agent.index()].0;
+                    self.moved(round, Some(round.next()));
+                    self.gathered.entry(round).or_default().push(Row { agent, fresh, opened, late });
+                }
+                Output::TaskEnd(_) | Output::Adopt(_) | Output::Done => {}
+            }
+        }
+        if self.alive[agent.index()] {
+            self.arm(agent);
+        }
+    }
+
+    fn moved(&mut self, from: Round, to: Option<Round>) {
+        if let Some(count) = self.standing.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.standing.remove(&from);
+            }
+        }
+        if let Some(to) = to {
+            *self.standing.entry(to).or_default() += 1;
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    fn compute(&mut self, agent: AgentId, round: Round, stage: Stage) {
+        self.strike(agent, round);
+        if !self.alive[agent.index()] {
+            return;
+        }
+        let work = match stage.kind {
+            RoundKind::Train => (self.settings.compute as f64 * self.slowness[agent.index()]) as u64,
+            RoundKind::Consensus => 0,
+        };
+        self.push(self.now.after(work), Event::Computed(agent));
+    }
+
+    fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
+        let body = match kind {
+            FrameKind::Payload | FrameKind::Absolute => self.payload_len,
+            FrameKind::Basis => self.basis_len.get(&task).copied().unwrap_or(0),
+            FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => 0,
+        };
+        let header = HEADER_LEN as u64;
+        let bytes = body + header;
+        let training = self.settings.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Train);
+        self.traffic.sent(from, to, task, kind, round, training, bytes, self.full_len + header);
+        match self.links.carry(self.now, from, to, round, bytes) {
+            Some(arrival) => {
+                let kind = KINDS.iter().position(|known| *known == kind).unwrap_or(0) as u8;
+                self.push(arrival, Event::Deliver { to, from, kind, round, task, next, bytes });
+            }
+            None => self.traffic.arrived(bytes, false),
+        }
+    }
+
+    /// Carries out the faults that are due when `agent` begins `round`.
+    fn strike(&mut self, agent: AgentId, round: Round) {
+        for index in 0..self.settings.faults.len() {
+            if self.fired[index] || self.settings.faults[index].round > round.0 {
+                continue;
+            }
+            let fault = self.settings.faults[index].clone();
+            let struck = AgentId(fault.agent);
+            let peer = fault.peer.map_or(struck, AgentId);
+            match fault.kind {
+                FaultKind::Crash if struck == agent => self.crash(agent, round),
+                FaultKind::Restart if !self.alive[struck.index()] && self.first_living(struck) == Some(agent) => {
+                    self.rejoin(struck, agent);
+                }
+                FaultKind::Straggler if struck == agent => {
+                    self.slowness[agent.index()] = fault.factor.unwrap_or(1.0);
+                }
+                FaultKind::LinkDown if struck.min(peer) == agent => {
+                    self.links.cut(struck, peer);
+                    self.handle(struck, Input::LinkDown(peer));
+                    self.handle(peer, Input::LinkDown(struck));
+                }
+                FaultKind::LinkUp if struck.min(peer) == agent => {
+                    self.links.mend(struck, peer);
+                    self.handle(struck, Input::LinkUp(peer));
+                    self.handle(peer, Input::LinkUp(struck));
+                }
+                _ => continue,
+            }
+            self.fired[index] = true;
+        }
+    }
+
+    fn first_living(&self, of: AgentId) -> Option<AgentId> {
+        self.neighbours[of.index()].iter().copied().find(|peer| self.alive[peer.index()])
+    }
+
+    fn crash(&mut self, agent: AgentId, round: Round) {
+        self.alive[agent.index()] = false;
+        self.moved(round, None);
+        for peer in self.neighbours[agent.index()].clone() {
+            self.handle(peer, Input::LinkDown(agent));
+        }
+    }
+
+    /// Brings an agent back with a neighbour's row, at a round that nobody has begun.
+    fn rejoin(&mut self, agent: AgentId, source: AgentId) {
+        let ahead = self.standing.last_key_value().map_or(Round(0), |(round, _)| round.next());
+        if self.settings.plan.stage(ahead).is_none() {
+            return;
+        }
+        self.alive[agent.index()] = true;
+        *self.standing.entry(ahead).or_default() += 1;
+        self.joins.entry(ahead).or_default().push((agent, source));
+        let bytes = self.full_len + HEADER_LEN as u64;
+        let task = self.settings.plan.stage(ahead).map_or(TaskId(0), |stage| stage.task);
+        self.traffic.resync(source, task, bytes);
+        let arrival = self.links.carry_reliably(self.now, source, agent, bytes);
+        let config = self.agents[agent.index()].config().clone();
+        self.agents[agent.index()] = Agent::rejoining(config, ahead);
+        for peer in self.neighbours[agent.index()].clone() {
+            if self.alive[peer.index()] {
+                self.handle(peer, Input::Rejoined(agent, ahead));
+            } else {
+                self.handle(agent, Input::LinkDown(peer));
+            }
+        }
+        self.push(arrival, Event::Start(agent, ahead));
+    }
+}
