@@ -142,3 +142,28 @@ pub(crate) fn to_f32(a: MatRef<'_, f64>) -> Matrix {
 pub(crate) fn to_f64(a: &Matrix) -> Mat<f64> {
     Mat::from_fn(a.rows(), a.cols(), |row, col| f64::from(a.get(row, col)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orthonormal_columns_are_their_own_range_and_the_complement_is_orthogonal_to_it() {
+        let a = Mat::from_fn(9, 9, |row, col| ((row * 7 + col * col * 3) % 11) as f64 - 4.0);
+        let (u, _) = left_singular(a.as_ref()).expect("it converges");
+        let columns = u.subcols(0, 5);
+        let householder = Householder::of(columns);
+        assert!((householder.range() - columns).norm_max() < 1e-14);
+        let complement = householder.complement();
+        assert_eq!(complement.shape(), (9, 4));
+        assert!(product(columns.transpose(), complement.as_ref()).norm_max() < 1e-14);
+    }
+
+    #[test]
+    fn a_gram_matrix_is_exactly_symmetric() {
+        let a = Mat::from_fn(5, 13, |row, col| ((row + 1) * (col + 2)) as f64 / 7.0 - row as f64);
+        let found = gram(a.as_ref());
+        assert_eq!(found.transpose(), found);
+        assert!((found - product(a.as_ref(), a.transpose())).norm_max() < 1e-11);
+    }
+}

@@ -35,6 +35,7 @@ proptest! {
         let first = memory.propose(&activations(n, d, 4, seed), threshold, Rule::Gpm).expect("finite");
         memory.grow(&first).expect("fits");
         let seen = activations(n, d, 4, seed + 5000);
+        prop_assume!(seen.as_slice().iter().any(|&value| value > 0.0));
         let growth = memory.propose(&seen, threshold, Rule::Gpm).expect("finite");
         let columns = growth.columns_f64();
         prop_assert!(share(&seen, joined(&memory, columns).as_ref()) >= threshold - SLACK);
@@ -50,6 +51,7 @@ proptest! {
     ) {
         let memory = LayerMemory::new(d);
         let seen = activations(n, d, 4, seed);
+        prop_assume!(seen.as_slice().iter().any(|&value| value > 0.0));
         let first = memory.propose(&seen, threshold, Rule::Gpm).expect("finite");
         prop_assert!(share(&seen, first.columns_f64()) < threshold + SLACK);
         // The later rule on the same numbers takes the one direction more that crosses it.

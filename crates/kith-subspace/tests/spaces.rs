@@ -188,3 +188,46 @@ fn settings_and_numbers_out_of_range_are_refused() {
     let error = refused(memory.propose(&Matrix::new(1, 3, vec![1.0; 3]), 0.9, Rule::Gpm));
     assert_eq!(error, SubspaceError::Dimension { operation: "proposing a growth", expected: 2, found: 3 });
 }
+
+#[test]
+fn what_is_remembered_is_not_added_again_even_at_threshold_one() {
+    for n in [12, 90] {
+        let seen = activations(n, 30, 6, 8);
+        let mut memory = LayerMemory::new(30);
+        memory.grow(&memory.propose(&Matrix::new(0, 30, Vec::new()), 1.0, Rule::Gpm).expect("empty")).expect("fits");
+        for expected in [n.min(30), 0] {
+            let growth = memory.propose(&seen, 1.0, Rule::Gpm).expect("numbers are finite");
+            assert_eq!(growth.rank(), expected, "{n} samples");
+            memory.grow(&growth.rounded()).expect("what was proposed fits");
+        }
+    }
+}
+
+#[test]
+fn faint_new_directions_are_as_orthogonal_to_the_memory_as_strong_ones() {
+    // Ten strong directions that the memory holds, rounded, and two at 3e-5 of their size that it does not.
+    for n in [30, 400] {
+        let mut next = numbers(11);
+        let strong = Matrix::from_fn(n, 40, |_, col| if col < 10 { next() } else { 0.0 });
+        let turned = activations(40, 40, 40, 12);
+        let seen = |faint: f64| {
+            let scale = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, faint, faint];
+            let mut next = numbers(13);
+            let factors = Mat::from_fn(12, n, |row, col| {
+                let own = if row < 10 { strong.get(col, row) } else { next() };
+                f64::from(own) * scale[row]
+            });
+            wide(&turned).subrows(0, 12).transpose() * factors
+        };
+        let mut memory = LayerMemory::new(40);
+        memory.grow(&memory.propose(&Matrix::new(0, 40, Vec::new()), 1.0, Rule::Gpm).expect("empty")).expect("fits");
+        let known = memory.propose_f64(seen(0.0).as_ref(), 1.0, Rule::Gpm).expect("numbers are finite");
+        memory.grow(&known.rounded()).expect("what was proposed fits");
+        assert_eq!(memory.rank(), 10, "{n} samples");
+        let growth = memory.propose_f64(seen(3e-5).as_ref(), 1.0, Rule::Gpm).expect("numbers are finite");
+        assert_eq!(growth.rank(), 2, "{n} samples");
+        let off = (memory.basis_f64().transpose() * growth.columns_f64()).norm_max();
+        assert!(off < 1e-14, "{n} samples: off by {off:e}");
+        assert!(orthonormality(growth.columns_f64()) < 1e-14);
+    }
+}
