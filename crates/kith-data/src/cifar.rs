@@ -52,9 +52,14 @@ impl Form {
         }
     }
 
+    /// The files of images, training files first.
+    pub(crate) fn files(self) -> Vec<&'static str> {
+        self.train().iter().copied().chain([self.test()]).collect()
+    }
+
     /// Whether any of its files lies in the folder.
     pub(crate) fn present(self, folder: &Path) -> bool {
-        self.train().iter().chain([&self.test()]).any(|name| folder.join(name).is_file())
+        self.files().iter().any(|name| folder.join(name).is_file())
     }
 
     /// Reads the dataset in `folder`.

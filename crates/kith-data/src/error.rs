@@ -80,6 +80,14 @@ pub enum DataError {
         /// Draws that were tried.
         tries: u32,
     },
+    /// No mirror gave a file.
+    #[error("cannot fetch {file}:{}", tries(attempts))]
+    Fetch {
+        /// The file.
+        file: String,
+        /// What was tried, in order.
+        attempts: Vec<Attempt>,
+    },
     /// A minibatch does not fit in a shard.
     #[error("a batch of {batch} does not fit in the smallest shard of {task}, {smallest} samples: use 1 to {smallest}")]
     Batch {
@@ -90,6 +98,19 @@ pub enum DataError {
         /// Samples in the smallest shard.
         smallest: usize,
     },
+}
+
+/// One try to fetch a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The address.
+    pub url: String,
+    /// Why it gave no good file.
+    pub reason: String,
+}
+
+fn tries(attempts: &[Attempt]) -> String {
+    attempts.iter().map(|attempt| format!("\n  {}: {}", attempt.url, attempt.reason)).collect()
 }
 
 fn lines(paths: &[PathBuf]) -> String {

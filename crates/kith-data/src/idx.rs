@@ -17,6 +17,14 @@ const DEFLATE_SLACK: u64 = 1 << 16;
 const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
+/// The same files as mirrors have them.
+pub(crate) const PACKED_FILES: [&str; 4] = [
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+];
+
 /// Whether any of the files lies in the folder.
 pub(crate) fn present(folder: &Path) -> bool {
     FILES.iter().any(|name| locate(folder, name).is_file())
