@@ -107,8 +107,8 @@ fn archive(name: &'static str, form: Form, checksum: Option<Checksum>) -> FetchF
     FetchFile { name, checksum, content: None, members: form.files() }
 }
 
-/// Fetches every file of the plan that is not here yet. A download that broke off is resumed, by the next mirror or the next call; a
-/// file gets its name only when it is whole and its checksum is right.
+/// Fetches every file of the plan that is not here yet. A download that broke off is resumed, by the next mirror or the
+/// next call; a file gets its name only when it is whole and its checksum is right.
 ///
 /// # Errors
 /// If no mirror gives a file, or the folder cannot be written.

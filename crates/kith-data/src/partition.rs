@@ -76,9 +76,9 @@ fn alpha(spec: &Spec) -> Result<f64, DataError> {
     }
 }
 
-/// The partition of Lin et al. 2021 (Quasi-Global Momentum): agents in groups of at most ten, each group with its share of the shuffled
-/// samples; a class is dealt by Dir(α) among those of the group who do not yet hold an equal share; drawn
-/// again until the smallest holds half an equal share. The groups are joined and cut into equal parts.
+/// The partition of Lin et al. 2021 (Quasi-Global Momentum): agents in groups of at most ten, each group with its share
+/// of the shuffled samples; a class is dealt by Dir(α) among those of the group who do not yet hold an equal share; all
+/// is drawn again until the smallest holds half an equal share. The groups are joined and cut into equal parts.
 fn dirichlet(labels: &[u32], agents: usize, alpha: f64, rng: &mut ChaCha8Rng) -> Result<Shards, DataError> {
     let mut order = draw::range(labels.len());
     draw::shuffle(rng, &mut order);
@@ -123,7 +123,6 @@ fn draw_cuts(sizes: &[usize], members: usize, alpha: f64, rng: &mut ChaCha8Rng) 
     let equal = total as f64 / members as f64;
     let enough = (0.5 * equal) as usize;
     let failed = DataError::Dirichlet { alpha, agents: members, classes: sizes.len(), tries: TRIES };
-    // Gamma(α) as Gamma(α + 1) · U^(1/α), in logarithms: at small α the plain draws are all 0.
     let Ok(gamma) = Gamma::new(alpha + 1.0, 1.0) else { return Err(failed) };
     let mut cuts = vec![vec![0; members]; sizes.len()];
     let mut logs = vec![0.0_f64; members];
@@ -131,8 +130,7 @@ fn draw_cuts(sizes: &[usize], members: usize, alpha: f64, rng: &mut ChaCha8Rng) 
         let mut held = vec![0_usize; members];
         for (&size, ends) in sizes.iter().zip(&mut cuts) {
             for (log, &held) in logs.iter_mut().zip(&held) {
-                let uniform: f64 = 1.0 - Distribution::<f64>::sample(&StandardUniform, rng);
-                let drawn = gamma.sample(rng).ln() + uniform.ln() / alpha;
+                let drawn = log_gamma(&gamma, alpha, rng);
                 *log = if (held as f64) < equal { drawn } else { f64::NEG_INFINITY };
             }
             cut_class(size, &logs, ends);
@@ -149,6 +147,12 @@ fn draw_cuts(sizes: &[usize], members: usize, alpha: f64, rng: &mut ChaCha8Rng) 
     Err(failed)
 }
 
+/// The logarithm of a Gamma(α) draw, as Gamma(α + 1) · U^(1/α): at small α the draws themselves are all 0.
+fn log_gamma(above: &Gamma<f64>, alpha: f64, rng: &mut ChaCha8Rng) -> f64 {
+    let uniform: f64 = 1.0 - Distribution::<f64>::sample(&StandardUniform, rng);
+    above.sample(rng).ln() + uniform.ln() / alpha
+}
+
 /// Cuts `size` samples in proportion to `exp(logs)`.
 fn cut_class(size: usize, logs: &[f64], ends: &mut [usize]) {
     let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -156,11 +160,78 @@ fn cut_class(size: usize, logs: &[f64], ends: &mut [usize]) {
     let total: f64 = logs.iter().map(|&log| weight(log)).sum();
     let mut sum = 0.0;
     for (end, &log) in ends.iter_mut().zip(logs) {
-        sum += weight(log) / total;
-        *end = ((sum * size as f64) as usize).min(size);
+        // Divided last: the member with which the sum reaches the total ends exactly at `size`, so that rounding leaves
+        // nothing to later ones, who are full.
+        sum += weight(log);
+        *end = ((sum / total * size as f64) as usize).min(size);
     }
-    // Rounding must lose no sample.
     if let Some(last) = ends.last_mut() {
         *last = size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kith_core::Seeds;
+
+    /// What each member gets of each class: `[class][member]`.
+    fn parts(sizes: &[usize], members: usize, alpha: f64, seed: u64) -> Vec<Vec<usize>> {
+        let mut rng = Seeds::new(seed).shared(Purpose::Partition, 0);
+        let cuts = draw_cuts(sizes, members, alpha, &mut rng).expect("an accepted draw");
+        let sizes = |ends: Vec<usize>| [0].iter().chain(&ends).zip(&ends).map(|(start, end)| end - start).collect();
+        cuts.into_iter().map(sizes).collect()
+    }
+
+    #[test]
+    fn every_member_of_a_group_gets_half_an_equal_share_and_no_sample_is_lost() {
+        for alpha in [0.01, 0.1, 1.0, 100.0] {
+            for seed in 0..20 {
+                let parts = parts(&[100; 10], 8, alpha, seed);
+                assert!(parts.iter().all(|class| class.iter().sum::<usize>() == 100));
+                let held = (0..8).map(|member| parts.iter().map(|class| class[member]).sum::<usize>());
+                assert!(held.min() >= Some(62), "half of 125");
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_with_an_equal_share_gets_nothing_more() {
+        for seed in 0..50 {
+            let mut held = [0; 5];
+            for class in parts(&[90, 110, 100, 70, 130], 5, 0.3, seed) {
+                for (held, part) in held.iter_mut().zip(class) {
+                    assert!(*held < 100 || part == 0, "{held} and then {part}");
+                    *held += part;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_alpha_deals_evenly_and_a_small_one_gives_a_class_to_one_member() {
+        let even = parts(&[1_000; 4], 4, 1e6, 1);
+        assert!(even.iter().flatten().all(|&part| part.abs_diff(250) < 5), "{even:?}");
+        // A class is shared by chance about once in 250 draws of four classes.
+        let pure = |class: &Vec<usize>| class.iter().max() == Some(&1_000);
+        let shared = (0..1_000).filter(|&seed| !parts(&[1_000; 4], 4, 1e-4, seed).iter().all(pure)).count();
+        assert!(shared < 15, "{shared} of 1000");
+    }
+
+    #[test]
+    fn proportions_have_the_variance_of_the_dirichlet_distribution() {
+        // A component of Dir(α 1) in n dimensions has variance (n − 1) / (n² (n α + 1)); one class, so nobody is full.
+        let (alpha, members, draws) = (2.0, 4, 4_000_u64);
+        let mut rng = Seeds::new(9).shared(Purpose::Partition, 1);
+        let mut squares = 0.0;
+        for _ in 0..draws {
+            let gamma = Gamma::new(alpha + 1.0, 1.0).expect("a positive shape");
+            let logs: Vec<f64> = (0..members).map(|_| log_gamma(&gamma, alpha, &mut rng)).collect();
+            let mut ends = vec![0; members];
+            cut_class(1_000_000, &logs, &mut ends);
+            squares += (ends[0] as f64 / 1e6 - 0.25).powi(2);
+        }
+        let (found, expected) = (squares / draws as f64, 3.0 / (16.0 * 9.0));
+        assert!((found / expected - 1.0).abs() < 0.1, "variance {found}, expected {expected}");
     }
 }

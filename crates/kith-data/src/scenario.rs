@@ -145,6 +145,12 @@ fn sources(spec: &Spec, seeds: &Seeds, search: &SearchPath) -> Result<Vec<Source
 
 fn source(spec: &Spec, name: &str, position: u64, seeds: &Seeds, search: &SearchPath) -> Result<Source, DataError> {
     let path = spec.path.as_deref().map(Path::new);
+    // For several datasets the path is a folder of folders: files of MNIST and Fashion-MNIST have the same names.
+    let several = SearchPath { folders: path.iter().map(|path| path.to_path_buf()).collect() };
+    let (inside, search) = match (spec.tasks.kind, path) {
+        (TaskKind::Sequence, Some(_)) => (None, &several),
+        _ => (path, search),
+    };
     let dataset = match name.parse::<DatasetName>()? {
         DatasetName::Digits => crate::digits::load()?,
         DatasetName::Synthetic => {
@@ -157,7 +163,7 @@ fn source(spec: &Spec, name: &str, position: u64, seeds: &Seeds, search: &Search
             let accepted = "quadratic objectives hold no samples; accepted here is any other dataset";
             return Err(DataError::setting("data.dataset", "\"quadratic\"", accepted));
         }
-        known => known.read(path, search)?,
+        known => known.read(inside, search)?,
     };
     let train_rows = training_rows(spec, dataset.train.len(), position, seeds)?.into();
     let test_rows = draw::range(dataset.test.len()).into();

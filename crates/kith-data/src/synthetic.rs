@@ -42,7 +42,11 @@ fn draw_set(
 ) -> Result<ImageSet, DataError> {
     let len: usize = spec.shape.iter().product();
     let mut rng = seeds.shared(Purpose::Synthetic, stream);
-    let mut pixels = Vec::with_capacity(count * len);
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(count * len).map_err(|error| {
+        let found = format!("{count} images of {len} values");
+        DataError::setting("data.synthetic", found, format!("what fits the memory is accepted ({error})"))
+    })?;
     let mut labels = Vec::with_capacity(count);
     for _ in 0..count {
         let class = draw::below(&mut rng, spec.classes);

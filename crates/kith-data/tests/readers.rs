@@ -85,6 +85,18 @@ fn the_search_path_tells_mnist_and_fashion_mnist_apart() {
     }
 }
 
+#[test]
+fn a_sequence_finds_every_dataset_in_a_folder_of_its_own_below_the_path() {
+    let root = folder();
+    common::write_idx_dataset(&root.path().join("mnist"), 20, 20);
+    common::write_idx_dataset(&root.path().join("fashion-mnist"), 30, 30);
+    let mut spec = spec_at("mnist", root.path());
+    spec.tasks = common::tasks(TaskKind::Sequence, 2);
+    spec.tasks.datasets = Some(vec!["fashion-mnist".to_owned(), "mnist".to_owned()]);
+    let scenario = load(&spec, 1).expect("both there");
+    assert_eq!(scenario.tasks.iter().map(|task| task.train.len()).collect::<Vec<_>>(), [30, 20]);
+}
+
 /// A CIFAR record: labels, then red, green and blue planes of constant value.
 fn record(labels: &[u8], [red, green, blue]: [u8; 3]) -> Vec<u8> {
     [labels.to_vec(), vec![red; 1_024], vec![green; 1_024], vec![blue; 1_024]].concat()
@@ -268,5 +280,54 @@ fn quadratic_files_that_do_not_fit_together_are_refused() {
         let path = write(folder.path(), "q.json", QUADRATIC.replace(from, to).as_bytes());
         let error = Quadratics::read(&path).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");
+    }
+}
+
+/// Every quadratic file in the project's golden folder, and in the one that `KITH_GOLDEN_DIR` names.
+fn golden_files() -> Vec<std::path::PathBuf> {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let folders = [Some(own), std::env::var_os("KITH_GOLDEN_DIR").map(Into::into)];
+    let entries = folders.into_iter().flatten().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let quadratic = |path: &std::path::PathBuf| {
+        path.extension().is_some_and(|extension| extension == "json")
+            && std::fs::read_to_string(path).is_ok_and(|text| text.contains("quadratic-trajectory/1"))
+    };
+    entries.map(|entry| entry.path()).filter(quadratic).collect()
+}
+
+#[test]
+fn golden_quadratics_start_as_decentralized_descent_on_what_was_read() {
+    let files = golden_files();
+    if files.is_empty() {
+        eprintln!("skipped: no quadratic file in tests/golden or KITH_GOLDEN_DIR");
+    }
+    for path in files {
+        let read = Quadratics::read(&path).expect("a golden file");
+        // X − η ∇f(X) with f_i = ½ ‖A_i x − b_i‖², then mixed: the first round of every d-psgd case without averaging rate.
+        let plain = |case: &&kith_data::QuadraticCase| case.algorithm == "d-psgd" && case.hyperparameters.len() == 1;
+        for case in read.cases.iter().filter(plain) {
+            let stepped: Vec<Vec<f64>> = read
+                .objectives
+                .iter()
+                .zip(&read.initial)
+                .map(|(objective, x)| {
+                    let mut next = x.clone();
+                    for (row, b) in objective.a.iter().zip(&objective.b) {
+                        let residual = row.iter().zip(x).map(|(a, x)| a * x).sum::<f64>() - b;
+                        for (next, a) in next.iter_mut().zip(row) {
+                            *next -= case.hyperparameters["learning_rate"] * residual * a;
+                        }
+                    }
+                    next
+                })
+                .collect();
+            for (weights, expected) in read.mixing.iter().zip(&case.states[0]) {
+                for (dimension, expected) in expected.iter().enumerate() {
+                    let mixed: f64 = weights.iter().zip(&stepped).map(|(w, x)| w * x[dimension]).sum();
+                    // Both sides are f64; only the order of sums differs.
+                    assert!((mixed - expected).abs() < 1e-12, "{}: {mixed}, expected {expected}", path.display());
+                }
+            }
+        }
     }
 }
