@@ -254,8 +254,7 @@ mod tests {
 
     #[test]
     fn a_schedule_that_leaves_its_range_says_when() {
-        let schedule =
-            Schedule::Moving(Moving::Linear { start: 0.97, slope: 0.01, cap: None, clock: Clock::Task });
+        let schedule = Schedule::Moving(Moving::Linear { start: 0.97, slope: 0.01, cap: None, clock: Clock::Task });
         let error = schedule.check(10, "(0, 1]", |value| value > 0.0 && value <= 1.0);
         assert!(matches!(error, Err(ScheduleError::OutOfRange { tick: 4, .. })), "{error:?}");
     }

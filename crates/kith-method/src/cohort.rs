@@ -331,7 +331,10 @@ impl<E: Engine> Cohort<E> {
             self.engine.upload(coordinates, agent, &row);
         }
         row.fill(0.0);
-        let kept = [self.momentum.as_mut(), (self.parts.exchange.kind == ExchangeKind::Difference).then_some(&mut self.public)];
+        let kept = [
+            self.momentum.as_mut(),
+            (self.parts.exchange.kind == ExchangeKind::Difference).then_some(&mut self.public),
+        ];
         for block in kept.into_iter().flatten() {
             self.engine.upload(block, agent, &row);
         }

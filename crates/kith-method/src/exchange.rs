@@ -118,8 +118,11 @@ impl<E: Engine> Cohort<E> {
                 continue;
             };
             let weights = &self.weights[agent.index()];
-            let mut terms: Vec<(AgentId, f64)> =
-                weights.iter().filter(|(peer, _)| row.fresh.contains(peer)).map(|(peer, w)| (*peer, rate * w)).collect();
+            let mut terms: Vec<(AgentId, f64)> = weights
+                .iter()
+                .filter(|(peer, _)| row.fresh.contains(peer))
+                .map(|(peer, w)| (*peer, rate * w))
+                .collect();
             let given_away: f64 = terms.iter().map(|(_, weight)| weight).sum();
             let place = terms.partition_point(|(peer, _)| *peer < agent);
             terms.insert(place, (agent, own - given_away));

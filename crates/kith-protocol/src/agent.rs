@@ -288,7 +288,7 @@ impl Agent {
 
     fn send(&self, index: usize, kind: FrameKind, round: Round, out: &mut Vec<Output>) {
         let task = self.config.plan.stage(round).map_or(TaskId(0), |stage| stage.task);
-        let next = Round(round.0 + 1).max(self.round);
+        let next = round.next().max(self.round);
         out.push(Output::Send { to: self.edges[index].peer, kind, round, task, next });
     }
 

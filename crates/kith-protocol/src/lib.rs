@@ -11,7 +11,9 @@ mod plan;
 
 pub use agent::{Agent, Config, Input, Neighbour, Output, Peer};
 pub use edge::Late;
-pub use frame::{FrameError, FrameKind, HEADER_LEN, Header, MAX_BODY_LEN, PROTOCOL_VERSION, decode_header, encode_header};
+pub use frame::{
+    FrameError, FrameKind, HEADER_LEN, Header, MAX_BODY_LEN, PROTOCOL_VERSION, decode_header, encode_header,
+};
 pub use plan::{Plan, RoundKind, Stage};
 
 /// A point in a driver's time, in nanoseconds since the run began.

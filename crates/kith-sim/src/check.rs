@@ -110,8 +110,7 @@ impl Checks {
             let largest = before.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             let moved = before.iter().zip(&after).fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
             let allowed = MEAN_TOLERANCE * largest.max(1e-6);
-            // Written so that a mean that is not a number fails.
-            if !(moved <= allowed) {
+            if moved > allowed || moved.is_nan() {
                 return Err(CheckError::Mean { round, moved, allowed });
             }
         }
@@ -161,7 +160,7 @@ impl Checks {
                 }
             }
             let share = (within / total.max(1e-12)).sqrt();
-            if !(share <= CORE_TOLERANCE) {
+            if share > CORE_TOLERANCE || share.is_nan() {
                 return Err(CheckError::CoreSpace { round, layer, share, allowed: CORE_TOLERANCE });
             }
         }

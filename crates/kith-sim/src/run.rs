@@ -65,7 +65,9 @@ pub enum SimError {
         source: MethodError,
     },
     /// Numbers are no longer finite.
-    #[error("training diverged: the loss of agent {agent} is {loss} in round {round}; a smaller learning rate may help")]
+    #[error(
+        "training diverged: the loss of agent {agent} is {loss} in round {round}; a smaller learning rate may help"
+    )]
     Diverged {
         /// Whose.
         agent: AgentId,
@@ -79,11 +81,15 @@ pub enum SimError {
     Check(#[from] CheckError),
 }
 
-/// Runs an experiment.
+/// Runs an experiment. What it leaves, and the cohort with everyone's parameters.
 ///
 /// # Errors
 /// A network that does not fit, training that diverges, a check that fails.
-pub fn run<E: Engine>(engine: E, experiment: Experiment<'_>, observer: &mut dyn Observer) -> Result<Outcome, SimError> {
+pub fn run<E: Engine>(
+    engine: E,
+    experiment: Experiment<'_>,
+    observer: &mut dyn Observer,
+) -> Result<(Outcome, Cohort<E>), SimError> {
     Run::new(engine, experiment)?.go(observer)
 }
 
@@ -96,6 +102,7 @@ struct Run<'a, E: Engine> {
     outcome: Outcome,
     task: Option<TaskId>,
     batches: Option<BatchOrder>,
+    steps_per_epoch: u64,
     basis_bytes: u64,
     phase: Option<Phase>,
     losses: (f64, u64),
@@ -145,6 +152,7 @@ impl<'a, E: Engine> Run<'a, E> {
             outcome,
             task: None,
             batches: None,
+            steps_per_epoch: 1,
             basis_bytes: 0,
             phase: None,
             losses: (0.0, 0),
@@ -152,7 +160,7 @@ impl<'a, E: Engine> Run<'a, E> {
         })
     }
 
-    fn go(mut self, observer: &mut dyn Observer) -> Result<Outcome, SimError> {
+    fn go(mut self, observer: &mut dyn Observer) -> Result<(Outcome, Cohort<E>), SimError> {
         self.begin(TaskId(0))?;
         loop {
             match self.timeline.step() {
@@ -196,6 +204,7 @@ impl<'a, E: Engine> Run<'a, E> {
             task,
         )?;
         batches.prepare(0);
+        self.steps_per_epoch = batches.steps_per_epoch() as u64;
         self.batches = Some(batches);
         if let Some(checks) = &mut self.checks {
             checks.begin(&self.cohort);
@@ -208,7 +217,7 @@ impl<'a, E: Engine> Run<'a, E> {
     }
 
     fn position(&self, task: TaskId, round: u64, step: u64) -> Position {
-        let per_epoch = self.batches.as_ref().map_or(1, |batches| batches.steps_per_epoch() as u64);
+        let per_epoch = self.steps_per_epoch;
         let rounds = self.plan.train_rounds[task.index()];
         let steps = rounds * self.experiment.train.local_steps;
         let totals = [steps, rounds, steps.div_ceil(per_epoch), self.plan.train_rounds.len() as u64];
@@ -257,24 +266,27 @@ impl<'a, E: Engine> Run<'a, E> {
         Ok(())
     }
 
-    fn train(&mut self, plan: &RoundPlan, steps: std::ops::Range<u64>, observer: &mut dyn Observer) -> Result<(), SimError> {
+    fn train(
+        &mut self,
+        plan: &RoundPlan,
+        steps: std::ops::Range<u64>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), SimError> {
         let task = plan.stage.task;
-        let Some(mut batches) = self.batches.take() else { return Ok(()) };
-        let per_epoch = batches.steps_per_epoch() as u64;
+        let per_epoch = self.steps_per_epoch;
         let epoch = steps.start / per_epoch;
+        let at = |step: u64| self.position(task, plan.stage.index, step);
+        let rates: Vec<f64> = steps.clone().map(|step| self.experiment.train.learning_rate.at(&at(step))).collect();
+        let Some(batches) = &mut self.batches else { return Ok(()) };
         if steps.start % per_epoch < steps.end - steps.start {
             batches.prepare(epoch);
         }
         let agents: Vec<AgentId> = plan.rows.iter().map(|row| row.agent).collect();
-        let schedule = &self.experiment.train.learning_rate;
-        let at = |step: u64| self.position_with(per_epoch, task, plan.stage.index, step);
-        let rates: Vec<f64> = steps.clone().map(|step| schedule.at(&at(step))).collect();
         let first = steps.start;
         let count = steps.end - steps.start;
         #[allow(clippy::cast_possible_truncation)]
         let losses =
-            self.cohort.train(&agents, steps.clone(), &batches as &dyn Batches, |step| rates[(step - first) as usize]);
-        self.batches = Some(batches);
+            self.cohort.train(&agents, steps.clone(), &*batches as &dyn Batches, |step| rates[(step - first) as usize]);
         for (&agent, &loss) in agents.iter().zip(&losses) {
             if !loss.is_finite() {
                 return Err(SimError::Diverged { agent, round: plan.round, loss });
@@ -288,13 +300,6 @@ impl<'a, E: Engine> Run<'a, E> {
             self.end_epoch(plan, epoch, observer);
         }
         Ok(())
-    }
-
-    fn position_with(&self, per_epoch: u64, task: TaskId, round: u64, step: u64) -> Position {
-        let rounds = self.plan.train_rounds[task.index()];
-        let steps = rounds * self.experiment.train.local_steps;
-        let totals = [steps, rounds, steps.div_ceil(per_epoch), self.plan.train_rounds.len() as u64];
-        Position { step, round, epoch: step / per_epoch, task: u64::from(task.0), totals }
     }
 
     fn end_epoch(&mut self, plan: &RoundPlan, epoch: u64, observer: &mut dyn Observer) {
@@ -388,7 +393,8 @@ impl<'a, E: Engine> Run<'a, E> {
         }
         self.enter(Phase::Memory, observer);
         self.grow_memory(task, &agents).map_err(|source| SimError::Method { task, source })?;
-        let ranks: Vec<usize> = self.cohort.memory(agents.first().copied().unwrap_or_default()).iter().map(|l| l.rank()).collect();
+        let ranks: Vec<usize> =
+            self.cohort.memory(agents.first().copied().unwrap_or_default()).iter().map(|l| l.rank()).collect();
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
         for (layer, rank) in ranks.iter().enumerate() {
             observer.event(&group(Key::BasisRank, Some(layer as u32), *rank as f64));
@@ -427,12 +433,11 @@ impl<'a, E: Engine> Run<'a, E> {
     }
 
     #[allow(clippy::cast_precision_loss)]
-    fn finish(mut self) -> Result<Outcome, SimError> {
+    fn finish(mut self) -> Result<(Outcome, Cohort<E>), SimError> {
         let traffic = self.timeline.traffic();
         let agents = self.outcome.agents;
         let mean = |task: usize, pick: fn(&crate::Sent) -> u64| {
-            let sum: u64 =
-                (0..agents).map(|agent| pick(&traffic.of(AgentId::from(agent), TaskId::from(task)))).sum();
+            let sum: u64 = (0..agents).map(|agent| pick(&traffic.of(AgentId::from(agent), TaskId::from(task)))).sum();
             sum as f64 / agents as f64
         };
         for task in 0..self.plan.train_rounds.len() {
@@ -453,7 +458,7 @@ impl<'a, E: Engine> Run<'a, E> {
         self.outcome.missed_exchanges = self.timeline.missed();
         self.outcome.parameter_digest = self.cohort.parameter_digest();
         self.outcome.trace_digest = self.timeline.trace_digest();
-        Ok(self.outcome)
+        Ok((self.outcome, self.cohort))
     }
 }
 

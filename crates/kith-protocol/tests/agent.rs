@@ -1,0 +1,257 @@
+//! The agent's state machine, driven by hand and by chance.
+
+use kith_core::{AgentId, Round, TaskId};
+use kith_protocol::{Agent, Config, FrameKind, Input, Late, Neighbour, Output, Peer, Plan, Time};
+use proptest::prelude::*;
+
+const DEADLINE: u64 = 1_000;
+const RETRANSMIT: u64 = 300;
+
+fn plan(rounds: u64) -> Plan {
+    Plan { train_rounds: vec![rounds, rounds], consensus_rounds: 1, shared_memory: true }
+}
+
+fn agent(neighbours: &[u32], plan: Plan) -> Agent {
+    let neighbours = neighbours.iter().map(|&id| Neighbour { id: AgentId(id), way: Peer::Mutual }).collect();
+    Agent::new(Config { id: AgentId(0), neighbours, plan, deadline: DEADLINE, retransmit: RETRANSMIT })
+}
+
+/// An agent under test and all it has put out.
+struct Driven {
+    agent: Agent,
+    now: Time,
+}
+
+impl Driven {
+    fn new(neighbours: &[u32]) -> Self {
+        let mut driven = Self { agent: agent(neighbours, plan(4)), now: Time(0) };
+        driven.tell(Input::Start(Round(0)));
+        driven
+    }
+
+    fn tell(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.agent.handle(self.now, input, &mut out);
+        out
+    }
+
+    fn frame(&mut self, from: u32, kind: FrameKind, round: u64, next: u64) -> Vec<Output> {
+        let (round, next) = (Round(round), Round(next));
+        self.tell(Input::Received { from: AgentId(from), kind, round, task: TaskId(0), next })
+    }
+
+    /// Computes the round and exchanges it with everyone without trouble.
+    fn round(&mut self, neighbours: &[u32]) -> Vec<Output> {
+        let round = self.agent.round().0;
+        let mut out = self.tell(Input::Computed);
+        for &peer in neighbours {
+            out.extend(self.frame(peer, FrameKind::Ack, round, round + 1));
+            out.extend(self.frame(peer, FrameKind::Payload, round, round + 1));
+        }
+        out
+    }
+}
+
+fn mixes(out: &[Output]) -> Vec<(u64, Vec<u32>, Vec<Late>)> {
+    let mix = |output: &Output| match output {
+        Output::Mix { round, fresh, late, .. } => {
+            Some((round.0, fresh.iter().map(|peer| peer.0).collect(), late.clone()))
+        }
+        _ => None,
+    };
+    out.iter().filter_map(mix).collect()
+}
+
+fn sends(out: &[Output]) -> Vec<(u32, FrameKind, u64)> {
+    let send = |output: &Output| match output {
+        Output::Send { to, kind, round, .. } => Some((to.0, *kind, round.0)),
+        _ => None,
+    };
+    out.iter().filter_map(send).collect()
+}
+
+#[test]
+fn a_round_ends_when_every_neighbour_has_been_heard() {
+    let mut driven = Driven::new(&[1, 2]);
+    let out = driven.tell(Input::Computed);
+    assert_eq!(sends(&out), [(1, FrameKind::Absolute, 0), (2, FrameKind::Absolute, 0)]);
+    assert_eq!(mixes(&driven.frame(2, FrameKind::Absolute, 0, 1)), []);
+    assert_eq!(mixes(&driven.frame(1, FrameKind::Absolute, 0, 1)), [(0, vec![1, 2], vec![])]);
+    assert_eq!(driven.agent.round(), Round(1));
+}
+
+#[test]
+fn after_an_unbroken_round_differences_are_sent() {
+    let mut driven = Driven::new(&[1]);
+    driven.round(&[1]);
+    assert_eq!(sends(&driven.tell(Input::Computed)), [(1, FrameKind::Payload, 1)]);
+}
+
+#[test]
+fn a_payload_that_comes_before_its_round_waits_for_it() {
+    let mut driven = Driven::new(&[1]);
+    let out = driven.frame(1, FrameKind::Absolute, 0, 1);
+    assert_eq!(sends(&out), [(1, FrameKind::Ack, 0)]);
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(0, vec![1], vec![])]);
+}
+
+#[test]
+fn at_the_deadline_the_round_ends_without_the_missing_neighbour_and_its_flow_comes_later() {
+    let mut driven = Driven::new(&[1, 2]);
+    driven.tell(Input::Computed);
+    driven.frame(2, FrameKind::Ack, 0, 1);
+    driven.frame(2, FrameKind::Absolute, 0, 1);
+    driven.now = Time(DEADLINE);
+    let out = driven.tell(Input::Wake);
+    assert_eq!(mixes(&out), [(0, vec![2], vec![])]);
+    assert!(sends(&out).contains(&(1, FrameKind::Absolute, 0)), "its own frame is sent again: {out:?}");
+    assert_eq!(driven.agent.missed(), 1);
+    driven.frame(1, FrameKind::Ack, 0, 1);
+    driven.frame(1, FrameKind::Absolute, 0, 1);
+    let out = driven.round(&[1, 2]);
+    assert_eq!(mixes(&out), [(1, vec![1, 2], vec![Late { peer: AgentId(1), round: Round(0) }])]);
+}
+
+#[test]
+fn no_new_exchange_is_opened_while_the_last_is_unsettled() {
+    let mut driven = Driven::new(&[1]);
+    driven.tell(Input::Computed);
+    driven.now = Time(DEADLINE);
+    driven.tell(Input::Wake);
+    let out = driven.tell(Input::Computed);
+    assert!(sends(&out).iter().all(|(_, _, round)| *round == 0), "{out:?}");
+}
+
+#[test]
+fn a_duplicate_is_acknowledged_again_and_changes_nothing() {
+    let mut driven = Driven::new(&[1]);
+    driven.round(&[1]);
+    let out = driven.frame(1, FrameKind::Absolute, 0, 1);
+    assert_eq!(sends(&out), [(1, FrameKind::Ack, 0)]);
+    assert_eq!(mixes(&driven.round(&[1])), [(1, vec![1], vec![])]);
+}
+
+#[test]
+fn a_payload_of_a_round_that_was_sat_out_is_declined() {
+    let mut driven = Driven::new(&[1]);
+    driven.tell(Input::Computed);
+    driven.now = Time(DEADLINE);
+    driven.tell(Input::Wake);
+    driven.tell(Input::Computed);
+    driven.now = Time(2 * DEADLINE);
+    driven.tell(Input::Wake);
+    assert_eq!(driven.agent.round(), Round(2));
+    // The peer never saw round 0 and is now in round 1, which this end sat out.
+    let out = driven.frame(1, FrameKind::Absolute, 1, 2);
+    assert_eq!(sends(&out), [(1, FrameKind::Decline, 1)]);
+}
+
+#[test]
+fn a_declined_exchange_never_was() {
+    let mut driven = Driven::new(&[1]);
+    driven.tell(Input::Computed);
+    let out = driven.frame(1, FrameKind::Decline, 0, 2);
+    assert_eq!(mixes(&out), [(0, vec![], vec![])]);
+    let out = driven.tell(Input::Computed);
+    assert_eq!(mixes(&out), [(1, vec![], vec![])], "the peer is back at round 2 only");
+    assert_eq!(sends(&driven.tell(Input::Computed)), [(1, FrameKind::Absolute, 2)]);
+}
+
+#[test]
+fn a_lost_link_is_not_waited_for() {
+    let mut driven = Driven::new(&[1, 2]);
+    driven.tell(Input::Computed);
+    driven.frame(1, FrameKind::Absolute, 0, 1);
+    assert_eq!(mixes(&driven.tell(Input::LinkDown(AgentId(2)))), [(0, vec![1], vec![])]);
+}
+
+#[test]
+fn a_basis_is_adopted_once_and_passed_on_to_the_others() {
+    let mut driven = Driven::new(&[1, 2]);
+    for _ in 0..5 {
+        driven.round(&[1, 2]);
+    }
+    assert!(driven.agent.awaits_basis());
+    let out = driven.frame(1, FrameKind::Basis, 0, 0);
+    assert!(out.contains(&Output::Adopt(TaskId(0))));
+    assert_eq!(sends(&out), [(1, FrameKind::BasisAck, 0), (2, FrameKind::Basis, 0)]);
+    let again = driven.frame(2, FrameKind::Basis, 0, 0);
+    assert_eq!(sends(&again), [(2, FrameKind::BasisAck, 0)]);
+    assert!(!again.contains(&Output::Adopt(TaskId(0))));
+}
+
+#[test]
+fn the_run_ends_after_its_last_round() {
+    let mut driven = Driven::new(&[]);
+    let mut out = Vec::new();
+    for _ in 0..5 {
+        out.extend(driven.tell(Input::Computed));
+    }
+    out.extend(driven.tell(Input::BasisReady(TaskId(0))));
+    for _ in 0..5 {
+        out.extend(driven.tell(Input::Computed));
+    }
+    assert_eq!(mixes(&out).len(), 10);
+    assert_eq!(out.last(), Some(&Output::Done));
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let kinds = [
+        FrameKind::Payload,
+        FrameKind::Absolute,
+        FrameKind::Ack,
+        FrameKind::Decline,
+        FrameKind::Basis,
+        FrameKind::BasisAck,
+    ];
+    let frame =
+        (0_u32..4, 0_usize..6, 0_u64..12, 0_u32..3, 0_u64..14).prop_map(move |(from, kind, round, task, next)| {
+            let (from, round, task, next) = (AgentId(from), Round(round), TaskId(task), Round(next));
+            Input::Received { from, kind: kinds[kind], round, task, next }
+        });
+    prop_oneof![
+        6 => frame,
+        3 => Just(Input::Computed),
+        2 => Just(Input::Wake),
+        1 => (0_u32..4).prop_map(|peer| Input::LinkDown(AgentId(peer))),
+        1 => (0_u32..4).prop_map(|peer| Input::LinkUp(AgentId(peer))),
+        1 => (0_u32..4, 0_u64..12).prop_map(|(peer, round)| Input::Rejoined(AgentId(peer), Round(round))),
+        1 => (0_u32..3).prop_map(|task| Input::BasisReady(TaskId(task))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_peer_sends_rounds_come_in_order_and_each_neighbour_counts_once(
+        inputs in proptest::collection::vec((any_input(), 0_u64..700), 1..200),
+    ) {
+        let mut driven = Driven::new(&[1, 2, 3]);
+        let mut next = 0;
+        for (input, passed) in inputs {
+            driven.now = driven.now.after(passed);
+            let out = driven.tell(input);
+            for (round, fresh, _) in mixes(&out) {
+                prop_assert_eq!(round, next);
+                next += 1;
+                prop_assert!(fresh.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", fresh);
+            }
+        }
+        prop_assert!(next <= 10, "no more rounds than planned: {}", next);
+    }
+
+    #[test]
+    fn an_agent_whose_neighbours_fall_silent_still_ends_its_task(silent_from in 0_u64..5) {
+        let mut driven = Driven::new(&[1]);
+        for _ in 0..silent_from.min(4) {
+            driven.round(&[1]);
+        }
+        for _ in 0..100 {
+            driven.tell(Input::Computed);
+            if let Some(at) = driven.agent.wake_at() {
+                driven.now = driven.now.max(at);
+                driven.tell(Input::Wake);
+            }
+        }
+        prop_assert!(driven.agent.awaits_basis());
+    }
+}

@@ -1,0 +1,67 @@
+//! Small experiments on the embedded digits.
+
+use kith_core::{Head, Network, Seeds};
+use kith_data::{Scenario, SearchPath, TaskKind, TasksSpec};
+use kith_engine::{NativeEngine, Objective};
+use kith_graph::{Graph, Mixing};
+use kith_method::{Cohort, Memory, Parts, PerLayer, Preset};
+use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, run};
+
+/// A small experiment, to be changed by tests.
+pub(crate) struct Small {
+    pub(crate) graph: &'static str,
+    pub(crate) tasks: usize,
+    pub(crate) parts: Parts,
+    pub(crate) train: TrainSpec,
+    pub(crate) links: LinkSpec,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) seed: u64,
+    pub(crate) threads: usize,
+}
+
+impl Small {
+    pub(crate) fn new(preset: Preset) -> Self {
+        let mut parts = preset.parts();
+        if let Some(memory) = &mut parts.memory {
+            *memory = Memory { samples: PerLayer::All(60), consensus_rounds: 20, ..memory.clone() };
+        }
+        Self {
+            graph: "ring:5",
+            tasks: 3,
+            parts,
+            train: TrainSpec { rounds_per_task: Some(40), learning_rate: 0.05.into(), ..TrainSpec::default() },
+            links: LinkSpec::default(),
+            faults: Vec::new(),
+            seed: 1,
+            threads: 1,
+        }
+    }
+
+    pub(crate) fn run(&self) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        let seeds = Seeds::new(self.seed);
+        let spec = kith_graph::Spec::parse_short(self.graph).expect("a graph");
+        let graph: Graph = spec.build(&seeds).expect("it builds");
+        let mixing: Mixing = spec.mixing(&graph).expect("it mixes");
+        let data = kith_data::Spec {
+            tasks: TasksSpec { kind: TaskKind::Permuted, count: self.tasks, ..TasksSpec::default() },
+            ..kith_data::Spec::default()
+        };
+        let search = SearchPath { folders: Vec::new() };
+        let scenario: Scenario = kith_data::load(&data, graph.agents(), &seeds, &search).expect("digits are embedded");
+        let network = Network::mlp(scenario.inputs, &[32, 32], scenario.classes, false, Head::Shared, self.tasks);
+        let engine = NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine");
+        let experiment = Experiment {
+            graph: &graph,
+            mixing: &mixing,
+            scenario: &scenario,
+            network: &network,
+            parts: self.parts.clone(),
+            train: self.train.clone(),
+            links: self.links.clone(),
+            faults: self.faults.clone(),
+            seeds,
+            checked: Checked::Yes,
+        };
+        run(engine, experiment, &mut ())
+    }
+}

@@ -1,0 +1,254 @@
+//! Laws of whole runs, on the embedded digits, with every checker on.
+
+mod common;
+
+use common::Small;
+use kith_core::Schedule;
+use kith_method::Preset;
+use kith_sim::{Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
+
+fn run(small: &Small) -> Outcome {
+    small.run().expect("the run and its checks succeed").0
+}
+
+fn backward_transfer(outcome: &Outcome) -> f64 {
+    let last = outcome.tasks - 1;
+    let mut sum = 0.0;
+    for agent in &outcome.accuracy_per_agent {
+        sum += (0..last).map(|task| agent[last][task] - agent[task][task]).sum::<f64>() / last as f64;
+    }
+    sum / outcome.agents as f64
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_one_thread_on_two_and_again() {
+    for preset in [Preset::Codec, Preset::CodecSgp, Preset::DPsgd] {
+        let one = run(&Small::new(preset));
+        let again = run(&Small::new(preset));
+        let two = run(&Small { threads: 2, ..Small::new(preset) });
+        assert_eq!(one.parameter_digest, again.parameter_digest, "{preset:?} again");
+        assert_eq!(one.parameter_digest, two.parameter_digest, "{preset:?} on two threads");
+        assert_eq!(one.trace_digest, two.trace_digest);
+        let other = run(&Small { seed: 2, ..Small::new(preset) });
+        assert_ne!(one.parameter_digest, other.parameter_digest, "{preset:?} with another seed");
+    }
+}
+
+#[test]
+fn codec_forgets_less_than_plain_gossip() {
+    let long = |preset| {
+        let mut small = Small::new(preset);
+        small.train.rounds_per_task = Some(150);
+        run(&small)
+    };
+    let (codec, plain) = (long(Preset::Codec), long(Preset::DPsgd));
+    assert!(
+        backward_transfer(&codec) > backward_transfer(&plain) + 0.05,
+        "codec {} plain {}",
+        backward_transfer(&codec),
+        backward_transfer(&plain)
+    );
+}
+
+#[test]
+fn coefficients_lose_nothing_and_cost_less() {
+    for (compressed, full) in [(Preset::Codec, Preset::CodecFull), (Preset::CodecSgp, Preset::CodecSgpFull)] {
+        let (compressed, full) = (run(&Small::new(compressed)), run(&Small::new(full)));
+        let accuracy = |outcome: &Outcome| {
+            outcome.accuracy_per_agent.iter().map(|agent| agent[2].iter().sum::<f64>() / 3.0).sum::<f64>() / 5.0
+        };
+        let gap = (accuracy(&compressed) - accuracy(&full)).abs();
+        assert!(gap < 0.01, "{} against {}", accuracy(&compressed), accuracy(&full));
+        assert_eq!(compressed.bytes_training[0], compressed.bytes_training_full[0], "the first task has no memory");
+        assert_eq!(compressed.bytes_training_full, full.bytes_training);
+    }
+    let compressed = run(&Small::new(Preset::Codec));
+    let (d, out) = ([64.0, 32.0, 32.0], [32.0, 32.0, 10.0]);
+    for task in 1..3 {
+        let ranks = &compressed.basis_ranks[task - 1];
+        let formula: f64 = (0..3).map(|l| out[l] * (d[l] - ranks[l] as f64)).sum::<f64>() * 4.0 * 2.0 * 40.0;
+        let headers = kith_protocol::HEADER_LEN as f64 * 2.0 * 40.0;
+        assert_eq!(compressed.bytes_training[task], formula + headers, "task {task}");
+    }
+}
+
+#[test]
+fn one_agent_alone_is_the_centralised_method_whatever_is_exchanged() {
+    let alone = |preset| run(&Small { graph: "ring:1", ..Small::new(preset) });
+    let (gpm, full) = (alone(Preset::Gpm), alone(Preset::CodecFull));
+    assert_eq!(gpm.parameter_digest, full.parameter_digest);
+    assert_eq!(alone(Preset::Local).parameter_digest, alone(Preset::DPsgd).parameter_digest);
+}
+
+#[test]
+fn model_and_difference_exchange_agree_up_to_rounding() {
+    let mut difference = Small::new(Preset::CodecFull);
+    let mut model = Small::new(Preset::CodecFull);
+    model.parts.exchange.kind = kith_method::ExchangeKind::Model;
+    for small in [&mut difference, &mut model] {
+        small.tasks = 2;
+    }
+    let (difference, model) = (run(&difference), run(&model));
+    for (one, other) in difference
+        .accuracy_per_agent
+        .iter()
+        .flatten()
+        .flatten()
+        .zip(model.accuracy_per_agent.iter().flatten().flatten())
+    {
+        assert!((one - other).abs() < 0.02, "{one} {other}");
+    }
+}
+
+#[test]
+fn the_virtual_clock_charges_latency_and_bandwidth() {
+    let mut small = Small::new(Preset::DPsgd);
+    small.tasks = 1;
+    small.links = LinkSpec { latency_ms: 4.0, bandwidth_mbps: Some(100.0), ..LinkSpec::default() };
+    let outcome = run(&small);
+    let bytes = 4.0 * (64.0 * 32.0 + 32.0 * 32.0 + 320.0) + kith_protocol::HEADER_LEN as f64;
+    let round = 1e-3 + 4e-3 + bytes * 8.0 / 100e6;
+    let expected = round * 40.0;
+    // Acknowledgements may be waited for before the next payload is sent: up to one latency more a round.
+    assert!(outcome.simulated_seconds >= expected * 0.999, "{} {expected}", outcome.simulated_seconds);
+    assert!(outcome.simulated_seconds <= expected + 40.0 * 5e-3, "{} {expected}", outcome.simulated_seconds);
+    assert!(outcome.communication_share > 0.5 && outcome.communication_share < 1.0);
+}
+
+#[test]
+fn a_run_with_lost_frames_ends_and_learns() {
+    let mut small = Small::new(Preset::Codec);
+    small.links = LinkSpec { loss: 0.3, latency_ms: 0.1, deadline_ms: 5.0, retransmit_ms: 2.0, ..LinkSpec::default() };
+    let lossy = run(&small);
+    let clean = run(&Small::new(Preset::Codec));
+    assert!(lossy.missed_exchanges > 0);
+    assert_eq!(lossy.rounds, clean.rounds);
+    assert_ne!(lossy.trace_digest, clean.trace_digest);
+    assert!((backward_transfer(&lossy) - backward_transfer(&clean)).abs() < 0.1);
+}
+
+#[test]
+fn the_others_go_on_when_an_agent_crashes_and_take_it_back() {
+    let fault = |kind, round| Fault { kind, round, agent: 2, peer: None, factor: None };
+    let long = |faults| {
+        let mut small = Small { faults, ..Small::new(Preset::Codec) };
+        small.train.rounds_per_task = Some(150);
+        run(&small)
+    };
+    let crashed = long(vec![fault(FaultKind::Crash, 160)]);
+    assert_eq!(crashed.accuracy_per_agent[2].len(), 0, "it dies in the first task's consensus rounds");
+    assert_eq!(crashed.accuracy_per_agent[1].len(), 3);
+    let rejoined = long(vec![fault(FaultKind::Crash, 160), fault(FaultKind::Restart, 200)]);
+    assert_eq!(rejoined.accuracy_per_agent[2].len(), 2, "it is back for the last two tasks");
+    for (own, neighbours) in rejoined.accuracy_per_agent[2][1].iter().zip(&rejoined.accuracy_per_agent[1][2]) {
+        assert!((own - neighbours).abs() < 0.05, "{own} {neighbours}");
+    }
+}
+
+/// The mean of these agents' parameters, in f64.
+fn mean(cohort: &kith_method::Cohort<kith_engine::NativeEngine>, agents: &[u32]) -> Vec<f64> {
+    let mut mean = vec![0.0; cohort.row_len()];
+    let mut row = vec![0.0; cohort.row_len()];
+    for &agent in agents {
+        cohort.whole_row(kith_core::AgentId(agent), &mut row);
+        mean.iter_mut().zip(&row).for_each(|(mean, value)| *mean += f64::from(*value) / agents.len() as f64);
+    }
+    mean
+}
+
+fn largest_gap(one: &[f64], other: &[f64]) -> f64 {
+    one.iter().zip(other).fold(0.0, |most, (one, other)| f64::max(most, (one - other).abs()))
+}
+
+/// Agents that start apart and do not learn, for so many rounds.
+fn still(preset: Preset, rounds: u64) -> Small {
+    let mut small = Small { tasks: 1, ..Small::new(preset) };
+    small.train =
+        TrainSpec { rounds_per_task: Some(rounds), learning_rate: 0.0.into(), same_start: false, ..small.train };
+    if let Some(memory) = &mut small.parts.memory {
+        memory.consensus_rounds = 0;
+    }
+    small
+}
+
+#[test]
+fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
+    for preset in [Preset::DPsgd, Preset::Codec] {
+        for (loss, latency_ms, deadline_ms) in [(0.3, 0.0, 3.0), (0.3, 2.5, 9.0), (0.6, 0.3, 2.0), (0.3, 5.0, 4.0)] {
+            let start = still(preset, 1);
+            let (_, at_start) = start.run().expect("one round");
+            let mut small = still(preset, 120);
+            let rule = LinkRule { last_round: Some(90), loss: Some(loss), ..LinkRule::default() };
+            small.links =
+                LinkSpec { latency_ms, deadline_ms, retransmit_ms: 1.0, rules: vec![rule], ..LinkSpec::default() };
+            let (outcome, at_end) = small.run().expect("it ends");
+            assert!(outcome.missed_exchanges > 0, "frames were lost for good in some round");
+            let everyone = [0, 1, 2, 3, 4];
+            let gap = largest_gap(&mean(&at_start, &everyone), &mean(&at_end, &everyone));
+            assert!(gap < 1e-6, "{preset:?} loss {loss} latency {latency_ms}: the mean moved by {gap:e}");
+        }
+    }
+}
+
+#[test]
+fn a_straggler_is_caught_up_with_and_nothing_is_lost_from_the_mean() {
+    let (_, at_start) = still(Preset::DPsgd, 1).run().expect("one round");
+    let mut small = still(Preset::DPsgd, 100);
+    let slow = |round, factor| Fault { kind: FaultKind::Straggler, round, agent: 1, peer: None, factor: Some(factor) };
+    small.faults = vec![slow(10, 12.0), slow(30, 1.0)];
+    small.links = LinkSpec { deadline_ms: 3.0, retransmit_ms: 1.0, ..LinkSpec::default() };
+    let (outcome, at_end) = small.run().expect("it ends");
+    assert!(outcome.missed_exchanges > 0);
+    let everyone = [0, 1, 2, 3, 4];
+    let gap = largest_gap(&mean(&at_start, &everyone), &mean(&at_end, &everyone));
+    assert!(gap < 1e-6, "the mean moved by {gap:e}");
+    assert!(outcome.consensus_distance[0] < 1e-3, "all agree in the end: {}", outcome.consensus_distance[0]);
+}
+
+#[test]
+fn the_mean_of_the_living_stays_when_an_agent_is_killed() {
+    let crash = Fault { kind: FaultKind::Crash, round: 5, agent: 2, peer: None, factor: None };
+    let living = [0, 1, 3, 4];
+    let (_, at_death) = still(Preset::DPsgd, 5).run().expect("up to its death");
+    let (_, at_end) = Small { faults: vec![crash], ..still(Preset::DPsgd, 60) }.run().expect("beyond");
+    let gap = largest_gap(&mean(&at_death, &living), &mean(&at_end, &living));
+    assert!(gap < 1e-6, "the mean of the living moved by {gap:e}");
+}
+
+#[test]
+fn a_partition_heals() {
+    let (_, at_start) = still(Preset::DPsgd, 1).run().expect("one round");
+    let link = |kind, round, agent, peer| Fault { kind, round, agent, peer: Some(peer), factor: None };
+    let mut small = still(Preset::DPsgd, 150);
+    small.faults = vec![
+        link(FaultKind::LinkDown, 5, 0, 1),
+        link(FaultKind::LinkDown, 6, 2, 3),
+        link(FaultKind::LinkUp, 50, 0, 1),
+        link(FaultKind::LinkUp, 52, 2, 3),
+    ];
+    let (outcome, at_end) = small.run().expect("it ends");
+    let everyone = [0, 1, 2, 3, 4];
+    let gap = largest_gap(&mean(&at_start, &everyone), &mean(&at_end, &everyone));
+    assert!(gap < 1e-6, "the mean moved by {gap:e}");
+    assert!(outcome.consensus_distance[0] < 1e-3, "all agree in the end: {}", outcome.consensus_distance[0]);
+}
+
+#[test]
+fn when_the_leader_is_gone_the_next_agent_computes_the_basis() {
+    let crash = Fault { kind: FaultKind::Crash, round: 10, agent: 0, peer: None, factor: None };
+    let outcome = run(&Small { faults: vec![crash], ..Small::new(Preset::Codec) });
+    assert_eq!(outcome.tasks, 3);
+    assert!(outcome.basis_ranks[2].iter().all(|&rank| rank > 0), "{:?}", outcome.basis_ranks);
+    assert!(outcome.bytes_basis[0] > 0.0);
+}
+
+#[test]
+fn an_averaging_rate_below_one_keeps_agents_further_apart() {
+    let at = |rate| {
+        let mut small = Small::new(Preset::DPsgd);
+        small.tasks = 1;
+        small.parts.exchange.averaging_rate = Schedule::Constant(rate);
+        run(&small).consensus_distance[0]
+    };
+    assert!(at(0.2) > 1.5 * at(1.0), "{} {}", at(0.2), at(1.0));
+}
