@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ResolvedArm;
 
 /// Keys of [`ArmSummary`] that are numbers: what `[expect]` can name.
-pub const NUMBERS: [&str; 27] = [
+pub const NUMBERS: [&str; 26] = [
     "seed",
     "agents",
     "tasks",
@@ -25,7 +25,6 @@ pub const NUMBERS: [&str; 27] = [
     "compression_ratio",
     "consensus_distance",
     "missed_exchanges",
-    "parameters",
     "agent_steps",
     "agent_steps_per_second",
     "rounds_per_second",
@@ -103,12 +102,12 @@ pub struct ArmSummary {
     pub basis_ranks: Vec<Vec<usize>>,
     /// `[t]`: bytes to agree on the memory.
     pub basis_bytes_per_task: Vec<f64>,
+    /// `[t]`: bytes of every kind.
+    pub bytes_sent_per_task: Vec<f64>,
     /// `[t]`: bytes sent in training rounds.
     pub training_bytes_per_task: Vec<f64>,
     /// Exchanges that ended at the deadline.
     pub missed_exchanges: u64,
-    /// Numbers in one agent's parameters, where they were handed over.
-    pub parameters: Option<usize>,
     /// Minibatch updates of all agents together.
     pub agent_steps: u64,
     /// The same over `train_seconds`.
@@ -193,6 +192,13 @@ pub fn compression_ratio(full: f64, sent: f64) -> Option<f64> {
     (sent > 0.0).then(|| full / sent)
 }
 
+/// `[t]`: bytes of all kinds together.
+fn sent_per_task(outcome: &Outcome) -> Vec<f64> {
+    let kinds = [&outcome.bytes_training, &outcome.bytes_consensus, &outcome.bytes_basis, &outcome.bytes_control];
+    let tasks = kinds.iter().map(|kind| kind.len()).max().unwrap_or(0);
+    (0..tasks).map(|task| kinds.iter().filter_map(|kind| kind.get(task)).sum()).collect()
+}
+
 #[allow(clippy::cast_precision_loss)]
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = values.fold((0_usize, 0.0), |(count, sum), value| (count + 1, sum + value));
@@ -205,10 +211,10 @@ fn per_second(count: u64, seconds: f64) -> Option<f64> {
 }
 
 impl ArmSummary {
-    /// The summary of one arm. `parameters` are the agents' rows, where the run handed them over.
+    /// The summary of one arm.
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
-    pub fn new(arm: &ResolvedArm, outcome: &Outcome, measured: &Measured, parameters: Option<&[f32]>) -> Self {
+    pub fn new(arm: &ResolvedArm, outcome: &Outcome, measured: &Measured) -> Self {
         let matrix = mean_matrix(&outcome.accuracy_per_agent);
         let sum = |values: &[f64]| values.iter().sum::<f64>();
         let training = sum(&outcome.bytes_training);
@@ -243,9 +249,9 @@ impl ArmSummary {
             consensus_distance_per_task: outcome.consensus_distance.clone(),
             basis_ranks: outcome.basis_ranks.clone(),
             basis_bytes_per_task: outcome.bytes_basis.clone(),
+            bytes_sent_per_task: sent_per_task(outcome),
             training_bytes_per_task: outcome.bytes_training.clone(),
             missed_exchanges: outcome.missed_exchanges,
-            parameters: parameters.and_then(|rows| rows.len().checked_div(outcome.agents)),
             agent_steps: outcome.agent_steps,
             agent_steps_per_second: per_second(outcome.agent_steps, measured.train_seconds),
             rounds_per_second: per_second(outcome.rounds, measured.train_seconds + measured.consensus_seconds),
@@ -303,7 +309,8 @@ mod tests {
 
     #[test]
     fn every_number_of_the_summary_can_be_expected_and_nothing_else() {
-        let arm = crate::config::parse("x.toml", "name = \"x\"\nmethod = \"codec\"\ngraph.agents = 4", &Default::default());
+        let arm =
+            crate::config::parse("x.toml", "name = \"x\"\nmethod = \"codec\"\ngraph.agents = 4", &Default::default());
         let arm = arm.expect("it resolves").experiment.arms.remove(0);
         let outcome = Outcome {
             agents: 1,
@@ -315,7 +322,7 @@ mod tests {
         };
         let measured =
             Measured { wall_seconds: 1.0, train_seconds: 1.0, peak_rss_bytes: Some(1), ..Measured::default() };
-        let summary = ArmSummary::new(&arm, &outcome, &measured, Some(&[0.0; 3]));
+        let summary = ArmSummary::new(&arm, &outcome, &measured);
         let json = serde_json::to_value(&summary).expect("it serialises");
         let mut numbers: Vec<_> =
             json.as_object().expect("a table").iter().filter(|(_, v)| v.is_number()).map(|(k, _)| k.as_str()).collect();

@@ -139,13 +139,15 @@ fn methods_that_do_not_add_up_are_refused_with_the_reason() {
 
 #[test]
 fn graphs_that_cannot_be_are_refused_at_their_key() {
-    insta::assert_snapshot!(flagged(&["graph.agents=2", "graph.family=torus", "graph.directed=true", "graph.file=no.toml"])
-        + "\n\n---\n\n"
-        + &replaced(&[
-            ("family = \"ring\"", "family = \"torus\"\nrows = 4\ncolumns = 4"),
-            ("family = \"ring\"", "family = \"torus\"\nrows = 2\ncolumns = 4"),
-            ("family = \"ring\"", "family = \"star\""),
-        ]));
+    insta::assert_snapshot!(
+        flagged(&["graph.agents=2", "graph.family=torus", "graph.directed=true", "graph.file=no.toml"])
+            + "\n\n---\n\n"
+            + &replaced(&[
+                ("family = \"ring\"", "family = \"torus\"\nrows = 4\ncolumns = 4"),
+                ("family = \"ring\"", "family = \"torus\"\nrows = 2\ncolumns = 4"),
+                ("family = \"ring\"", "family = \"star\""),
+            ])
+    );
 }
 
 #[test]

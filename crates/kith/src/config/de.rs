@@ -19,6 +19,7 @@ pub(crate) enum TypeErrorKind {
     UnknownKey { key: String, accepted: Vec<&'static str> },
     UnknownChoice { choice: String, accepted: Vec<&'static str> },
     Missing { key: &'static str },
+    Mismatch { expected: String, found: String },
     Other { message: String },
 }
 
@@ -47,11 +48,11 @@ impl de::Error for TypeError {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("expected {expected}, found {found}"))
+        Self::new(TypeErrorKind::Mismatch { expected: expected.to_string(), found: plain(&found) })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("expected {expected}, found {found}"))
+        Self::new(TypeErrorKind::Mismatch { expected: expected.to_string(), found: plain(&found) })
     }
 
     fn unknown_field(key: &str, accepted: &'static [&'static str]) -> Self {
@@ -64,6 +65,21 @@ impl de::Error for TypeError {
 
     fn missing_field(key: &'static str) -> Self {
         Self::new(TypeErrorKind::Missing { key })
+    }
+}
+
+/// What stands in the file, in its own words.
+fn plain(found: &Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Signed(number) => number.to_string(),
+        Unexpected::Unsigned(number) => number.to_string(),
+        Unexpected::Float(number) => number.to_string(),
+        Unexpected::Bool(switch) => switch.to_string(),
+        Unexpected::Str(text) => format!("the string {text:?}"),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a table".to_owned(),
+        Unexpected::UnitVariant => "none".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -77,7 +77,8 @@ pub(crate) fn problems(arm: &str, expectations: &Expectations) -> Vec<Problem> {
             );
             problems.push(Problem::new(path, "no number of the summary has this name").accept(hint));
         } else if bounds.min.is_none() && bounds.max.is_none() {
-            problems.push(Problem::new(path, "neither min nor max is given").accept("accepted: { min = 0.8, max = 0.9 }"));
+            problems
+                .push(Problem::new(path, "neither min nor max is given").accept("accepted: { min = 0.8, max = 0.9 }"));
         } else if bounds.min.zip(bounds.max).is_some_and(|(min, max)| min > max) {
             problems.push(Problem::new(path, "min is above max, so that no value passes"));
         }

@@ -1,6 +1,6 @@
 //! Laying one table over another.
 
-use super::spans::{Entry, Node, Table, Value};
+use super::spans::{Entry, Node, Origin, Table, Value};
 
 /// Keys whose tables are one value: a table laid over them replaces them.
 const WHOLE: [&str; 3] = ["learning_rate", "averaging_rate", "oracle"];
@@ -8,8 +8,14 @@ const WHOLE: [&str; 3] = ["learning_rate", "averaging_rate", "oracle"];
 /// Lays `over` on `base`: tables merge key by key, everything else is replaced.
 pub(crate) fn merge(base: &mut Table, over: &Table) {
     for entry in &over.0 {
-        match base.get_mut(&entry.key) {
-            Some(under) if !replaces(&entry.key, &entry.node) => merge_node(under, entry),
+        match base.entry_mut(&entry.key) {
+            Some(under) if !replaces(&entry.key, &entry.node) => {
+                // A key that only a preset had is now written somewhere.
+                if under.key_origin == Origin::Default {
+                    under.key_origin = entry.key_origin.clone();
+                }
+                merge_node(&mut under.node, entry);
+            }
             _ => base.insert(entry.clone()),
         }
     }

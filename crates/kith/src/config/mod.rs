@@ -22,8 +22,9 @@ use thiserror::Error;
 
 pub use expect::{Bounds, Expectations, Verdict, judge};
 pub use render::Diagnostic;
-pub use resolved::{ChecksSpec, Experiment, NetworkFamily, NetworkSpec, OutputSpec, ResolvedArm};
+pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
+pub use resolved::{ChecksSpec, Experiment, NetworkFamily, NetworkSpec, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
 pub use written::Overrides;
 
@@ -129,6 +130,6 @@ fn value_at<'a>(node: &'a Node, path: &[String]) -> Option<&'a Node> {
 
 /// Names of the datasets that `data.dataset` accepts.
 #[must_use]
-pub fn datasets() -> &'static [&'static str] {
-    &["digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100", "synthetic", "image-folder", "quadratic"]
+pub fn datasets() -> [&'static str; kith_data::DatasetName::ALL.len()] {
+    kith_data::DatasetName::ALL.map(kith_data::DatasetName::as_str)
 }

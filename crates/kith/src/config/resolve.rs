@@ -121,12 +121,16 @@ fn arm_trees(written: &Written, shared: Table) -> Result<Vec<(String, Table)>, C
         let method = method(written, &shared, None)?;
         trees.push((preset_name(method).to_owned(), shared));
     } else {
-        let uses_memory = written.arms.iter().map(|(_, own)| uses_memory(written, own)).collect::<Result<Vec<_>, _>>()?;
+        let uses_memory =
+            written.arms.iter().map(|(_, own)| uses_memory(written, own)).collect::<Result<Vec<_>, _>>()?;
         for ((name, own), uses) in written.arms.iter().zip(&uses_memory) {
             let mut tree = written.base.clone();
             tree.0.retain(|entry| ARM_KEYS.contains(&entry.key.as_str()));
             merge(&mut tree, own);
-            merge(&mut tree, &Table(written.set.0.iter().filter(|e| ARM_KEYS.contains(&e.key.as_str())).cloned().collect()));
+            merge(
+                &mut tree,
+                &Table(written.set.0.iter().filter(|e| ARM_KEYS.contains(&e.key.as_str())).cloned().collect()),
+            );
             // A memory that all arms share is for those that have one: `d-psgd` beside `codec` has none.
             if !uses && uses_memory.contains(&true) {
                 tree.remove("memory");
@@ -279,8 +283,10 @@ fn deserialise<'de, T: Deserialize<'de>>(
     arm: Option<&str>,
 ) -> Result<T, ConfigError> {
     T::deserialize(node).map_err(|error| {
+        let unknown_key = matches!(error.kind, TypeErrorKind::UnknownKey { .. });
         let (path, problem) = describe(node, prefix, error);
-        ConfigError::one(written.diagnostic(&node.origin_of(&path), problem, arm))
+        let key = node.key_origin_of(&path).filter(|_| unknown_key);
+        ConfigError::one(written.diagnostic(&key.unwrap_or_else(|| node.origin_of(&path)), problem, arm))
     })
 }
 
@@ -306,9 +312,25 @@ fn describe(node: &Node, prefix: &str, error: TypeError) -> (Vec<String>, Proble
             full.push(key.to_owned());
             Problem::new(dotted(&full), "missing")
         }
+        TypeErrorKind::Mismatch { expected, found } => {
+            Problem::new(dotted(&path), format!("expected {}, found {found}", plain(&expected)))
+        }
         TypeErrorKind::Other { message } => untagged(&path, node, message, &dotted(&path)),
     };
     (path, problem)
+}
+
+/// Rust's names of types in the file's words.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u32" | "u64" | "usize" => "a whole number from 0",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "newtype variant" | "struct variant" => "a value: { name = value }",
+        other => other,
+    }
 }
 
 /// Serde says of a value with several shapes only that none fits; here stands what the shapes are.
@@ -318,11 +340,15 @@ fn untagged(path: &[String], node: &Node, message: String, dotted: &str) -> Prob
     }
     let found = super::value_at(node, path).map_or("nothing", Node::kind);
     match path.last().map(String::as_str) {
-        Some("learning_rate" | "averaging_rate") => {
-            Problem::new(dotted, format!("expected a number or a schedule, found {found} that is neither")).accept(
-                "accepted: 0.01, or { kind = \"linear\" | \"exponential\" | \"cosine\" | \"multi-step\" | \"warm-up\", … }",
-            )
+        Some("learning_rate" | "averaging_rate") => Problem::new(
+            dotted,
+            format!("expected a number or a schedule, found {found} that is neither"),
+        )
+        .accept(
+            "accepted: 0.01, or { kind = \"linear\" | \"exponential\" | \"cosine\" | \"multi-step\" | \"warm-up\", … }",
+        ),
+        _ => {
+            Problem::new(dotted, format!("expected one value for all layers or a list with one a layer, found {found}"))
         }
-        _ => Problem::new(dotted, format!("expected one value for all layers or a list with one a layer, found {found}")),
     }
 }

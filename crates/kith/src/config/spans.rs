@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use serde::Serialize;
-use toml::de::{DeTable, DeValue};
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl Table {
         self.0.iter().find(|entry| entry.key == key)
     }
 
-    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.0.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.node)
+    pub(crate) fn entry_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        self.0.iter_mut().find(|entry| entry.key == key)
     }
 
     pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
@@ -137,6 +137,13 @@ impl Node {
         found
     }
 
+    /// Where the last key of a path was written, if it is there.
+    pub(crate) fn key_origin_of(&self, path: &[String]) -> Option<Origin> {
+        let (last, above) = path.split_last()?;
+        let table = super::value_at(self, above)?.table()?;
+        table.entry(last).map(|entry| entry.key_origin.clone())
+    }
+
     /// A tree of a value that nobody wrote.
     pub(crate) fn from_value(value: &impl Serialize) -> Result<Self, toml::ser::Error> {
         toml::Value::try_from(value).map(Self::unwritten)
@@ -172,7 +179,10 @@ fn table(written: DeTable<'_>, origin: &dyn Fn(Range<usize>) -> Origin) -> Resul
     let mut entries = Vec::with_capacity(written.len());
     for (key, value) in written {
         let key_origin = origin(key.span());
-        entries.push((key.span().start, Entry { key: key.into_inner().into_owned(), key_origin, node: node(value, origin)? }));
+        entries.push((
+            key.span().start,
+            Entry { key: key.into_inner().into_owned(), key_origin, node: node(value, origin)? },
+        ));
     }
     entries.sort_by_key(|(start, _)| *start);
     Ok(Table(entries.into_iter().map(|(_, entry)| entry).collect()))

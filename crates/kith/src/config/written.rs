@@ -44,8 +44,8 @@ pub(crate) struct Written {
 
 impl Written {
     pub(crate) fn read(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(Source { name: path.display().to_string(), text }, overrides)
     }
 
@@ -97,7 +97,8 @@ impl Written {
     }
 
     fn take_arms(&mut self, arms: Entry) -> Result<(), ConfigError> {
-        let shape = || Problem::new("arm", "arms are tables").accept("accepted: [[arm]] with a name and any key of a run");
+        let shape =
+            || Problem::new("arm", "arms are tables").accept("accepted: [[arm]] with a name and any key of a run");
         let Value::Array(items) = arms.node.value else {
             return Err(self.error(&arms.key_origin, shape()));
         };
@@ -129,7 +130,8 @@ impl Written {
         self.flags.push(shown);
         let parse = |text: &str| spans::parse(text, &|_| Origin::Flag(index));
         let Some((key, value)) = text.split_once('=') else {
-            let shape = Problem::new("", "no `=` in it").accept("accepted: --set key.path=value, e.g. --set train.batch_size=32");
+            let shape = Problem::new("", "no `=` in it")
+                .accept("accepted: --set key.path=value, e.g. --set train.batch_size=32");
             return Err(self.error(&Origin::Flag(index), shape));
         };
         let value = value.trim();

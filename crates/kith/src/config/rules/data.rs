@@ -38,8 +38,11 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     }
     if data.synthetic.is_some() && data.dataset != "synthetic" {
         problems.push(
-            Problem::new("data.synthetic", format!("the shape of synthetic data, but the dataset is `{}`", data.dataset))
-                .accept("accepted: dataset = \"synthetic\", or no [data.synthetic]"),
+            Problem::new(
+                "data.synthetic",
+                format!("the shape of synthetic data, but the dataset is `{}`", data.dataset),
+            )
+            .accept("accepted: dataset = \"synthetic\", or no [data.synthetic]"),
         );
     }
     tasks(subject, problems);
@@ -72,7 +75,8 @@ fn tasks(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         }
         (TaskKind::Rotated, _) | (_, None) => {}
         (_, Some(_)) => problems.push(
-            Problem::new("data.tasks.degrees", "only rotated tasks have degrees").accept("accepted: kind = \"rotated\""),
+            Problem::new("data.tasks.degrees", "only rotated tasks have degrees")
+                .accept("accepted: kind = \"rotated\""),
         ),
     }
     match (tasks.kind, &tasks.datasets) {

@@ -31,8 +31,7 @@ fn chain_values(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
                 }
             }
         }
-        let momentum_before =
-            subject.arm.chain[..place].iter().any(|other| matches!(other, Link::Momentum { .. }));
+        let momentum_before = subject.arm.chain[..place].iter().any(|other| matches!(other, Link::Momentum { .. }));
         if matches!(link, Link::Momentum { .. }) && momentum_before {
             problems.push(Problem::new(format!("chain.{place}"), "the chain has momentum twice"));
         }
@@ -59,10 +58,13 @@ fn exchange(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     subject.schedule("exchange.averaging_rate", &exchange.averaging_rate, Range::Share, problems);
     if subject.graph.is_directed() && exchange.kind != ExchangeKind::None {
         problems.push(
-            Problem::new("graph.directed", format!(
-                "method `{}` mixes with a symmetric W, which a directed graph does not have",
-                crate::config::preset_name(subject.arm.method)
-            ))
+            Problem::new(
+                "graph.directed",
+                format!(
+                    "method `{}` mixes with a symmetric W, which a directed graph does not have",
+                    crate::config::preset_name(subject.arm.method)
+                ),
+            )
             .accept("accepted: an undirected graph"),
         );
     }
@@ -97,12 +99,18 @@ fn coefficients(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     match arm.chain.iter().position(|link| *link == Link::Project) {
         Some(0) => {}
         Some(place) => problems.push(
-            Problem::new(format!("chain.{place}"), "with coefficients, `project` comes first: gradients are taken as coordinates")
-                .accept("accepted: chain = [\"project\", …], or exchange.payload = \"full\""),
+            Problem::new(
+                format!("chain.{place}"),
+                "with coefficients, `project` comes first: gradients are taken as coordinates",
+            )
+            .accept("accepted: chain = [\"project\", …], or exchange.payload = \"full\""),
         ),
         None => problems.push(
-            Problem::new("chain", "coefficients are exact only for projected gradients, and the chain does not project")
-                .accept("accepted: chain = [\"project\", …], or exchange.payload = \"full\""),
+            Problem::new(
+                "chain",
+                "coefficients are exact only for projected gradients, and the chain does not project",
+            )
+            .accept("accepted: chain = [\"project\", …], or exchange.payload = \"full\""),
         ),
     }
     for (place, link) in arm.chain.iter().enumerate() {

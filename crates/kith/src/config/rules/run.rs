@@ -100,13 +100,11 @@ fn check_fault(subject: &Subject<'_>, place: usize, fault: &Fault, problems: &mu
     let known = known_agent(subject, format!("{path}.agent"), fault.agent, problems);
     let is_link = matches!(fault.kind, FaultKind::LinkDown | FaultKind::LinkUp);
     match (is_link, fault.peer) {
-        (true, None) => problems.push(
-            Problem::new(&path, "a link has two ends: peer is missing").accept("accepted: agent = 0, peer = 1"),
-        ),
-        (false, Some(_)) => problems.push(Problem::new(
-            format!("{path}.peer"),
-            "only `link-down` and `link-up` have a peer",
-        )),
+        (true, None) => problems
+            .push(Problem::new(&path, "a link has two ends: peer is missing").accept("accepted: agent = 0, peer = 1")),
+        (false, Some(_)) => {
+            problems.push(Problem::new(format!("{path}.peer"), "only `link-down` and `link-up` have a peer"))
+        }
         (true, Some(peer)) => {
             if known_agent(subject, format!("{path}.peer"), peer, problems) && known {
                 let neighbours = subject.graph.neighbours_out(AgentId(fault.agent));
@@ -125,9 +123,9 @@ fn check_fault(subject: &Subject<'_>, place: usize, fault: &Fault, problems: &mu
         (false, None) => {}
     }
     match (fault.kind, fault.factor) {
-        (FaultKind::Straggler, None) => problems.push(
-            Problem::new(&path, "how much slower? factor is missing").accept("accepted: factor = 10.0"),
-        ),
+        (FaultKind::Straggler, None) => {
+            problems.push(Problem::new(&path, "how much slower? factor is missing").accept("accepted: factor = 10.0"))
+        }
         (FaultKind::Straggler, Some(factor)) => {
             number(format!("{path}.factor"), factor, Range::Positive, problems);
         }
@@ -135,9 +133,11 @@ fn check_fault(subject: &Subject<'_>, place: usize, fault: &Fault, problems: &mu
         (_, None) => {}
     }
     if fault.kind == FaultKind::Restart {
-        let crashed = subject.arm.faults.iter().any(|other| {
-            other.kind == FaultKind::Crash && other.agent == fault.agent && other.round < fault.round
-        });
+        let crashed = subject
+            .arm
+            .faults
+            .iter()
+            .any(|other| other.kind == FaultKind::Crash && other.agent == fault.agent && other.round < fault.round);
         if !crashed {
             problems.push(
                 Problem::new(&path, format!("agent {} restarts without having crashed before", fault.agent))

@@ -1,0 +1,171 @@
+//! The command line. Data goes to stdout, everything else to stderr.
+//!
+//! Exit codes: 0 done, 1 an expectation failed, 2 usage, configuration, data or I/O, 130 stopped by Ctrl-C.
+
+mod check;
+mod data;
+mod run;
+mod topology;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, ConfigError, Loaded, Overrides};
+
+const EXAMPLES: &str = "\
+Examples:
+  kith run experiments/quickstart.toml
+  kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
+  kith check experiments/codec-permuted-ring.toml
+  kith topology inspect torus:4x4
+  kith data list
+
+Exit codes: 0 done, 1 an expectation failed, 2 usage, configuration, data or I/O, 130 stopped by Ctrl-C.";
+
+/// Decentralized continual learning: agents that learn from their neighbours and do not forget.
+#[derive(Debug, Parser)]
+#[command(name = "kith", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an experiment and write a run directory
+    Run(run::RunArgs),
+    /// Check an experiment and show its resolved form; trains nothing
+    Check(check::CheckArgs),
+    /// Look at communication graphs
+    Topology(topology::TopologyArgs),
+    /// Look at datasets and how they are cut over agents
+    Data(data::DataArgs),
+}
+
+/// The experiment file and what is laid over it.
+#[derive(Debug, Args)]
+struct ExperimentArgs {
+    /// Experiment file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Set a key over the file and its arms: a TOML value or a bare word; arm.NAME.key sets it for one arm
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of every random stream, over the file's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Only this arm; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    arm: Vec<String>,
+}
+
+impl ExperimentArgs {
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        let overrides = Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() };
+        config::load(&self.file, &overrides)
+    }
+}
+
+/// Where the arithmetic runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Device {
+    /// The native engine, on all cores
+    Cpu,
+    /// Any GPU, through WebGPU
+    Wgpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+/// Why a command failed: always status 2.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+}
+
+impl Failure {
+    fn new(error: &dyn fmt::Display) -> Self {
+        Self { text: error.to_string() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(&error)
+    }
+}
+
+/// Reads the process's arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    run_from(std::env::args_os())
+}
+
+fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data and go to stdout, with status 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Topology(arguments) => topology::run(&arguments),
+        Command::Data(arguments) => data::run(&arguments),
+    };
+    result.unwrap_or_else(|failure| {
+        let (bold, plain) = if colour() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        say(&format!("{bold}error{plain}: {}\n", failure.text));
+        ExitCode::from(2)
+    })
+}
+
+/// Whether stderr takes colour: it is a terminal, and the user did not forbid it.
+fn colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes data. A reader that has seen enough (`kith … | head`) is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure { text: format!("cannot write to stdout: {error}") })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(&error))?;
+    print(&(text + "\n"))
+}
+
+/// Writes a message; where stderr is closed there is nobody to tell.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_examples() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            assert!(subcommand.get_after_help().is_some(), "{} has no examples", subcommand.get_name());
+        }
+    }
+}

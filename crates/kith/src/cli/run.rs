@@ -1,0 +1,91 @@
+//! `kith run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Device, ExperimentArgs, Failure, print_json, say};
+use crate::run::{self, Settings, Talk};
+
+const EXAMPLES: &str = "\
+Examples:
+  kith run experiments/quickstart.toml
+  kith run experiments/quickstart.toml --arm codec --seed 2 --out /tmp/runs
+  kith run experiments/bench-ring-mlp.toml --set graph.agents=256 --threads 1
+  kith run experiments/gpm-permuted-mnist.toml --set data.dataset=fashion-mnist --json > summary.json
+  kith run experiments/codec-permuted-ring.toml --set arm.codec.memory.energy_threshold=0.99
+
+The run directory holds manifest.json, experiment.resolved.toml, metrics.jsonl, summary.json and two figures.
+Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Threads of the engine; results do not depend on them [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
+    /// Where the arithmetic runs
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Folder for run directories, instead of the file's output.dir
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Let checkers watch the run: slower
+    #[arg(long)]
+    check: bool,
+    /// Print summary.json to stdout
+    #[arg(long)]
+    json: bool,
+    /// Show no progress and no tables
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
+    available(arguments.device)?;
+    let loaded = arguments.experiment.load()?;
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = Settings {
+        out: arguments.out.clone(),
+        threads: arguments.threads.map_or_else(cores, usize::from),
+        check: arguments.check,
+        talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
+    };
+    let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
+    if arguments.quiet {
+        say(&format!("{}\n", report.directory.display()));
+    } else {
+        say(&format!("\n{}", report.render()));
+    }
+    if arguments.json {
+        print_json(&report.summary)?;
+    }
+    Ok(match (report.summary.stopped, report.holds()) {
+        (true, _) => ExitCode::from(130),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => {
+            if arguments.quiet {
+                say(&report.render());
+            }
+            ExitCode::from(1)
+        }
+    })
+}
+
+/// Whether this build has the device.
+fn available(device: Device) -> Result<(), Failure> {
+    let feature = match device {
+        Device::Cpu => return Ok(()),
+        Device::Wgpu => "wgpu",
+        Device::Cuda => "cuda",
+    };
+    Err(Failure {
+        text: format!(
+            "--device {feature}: this kith was built without the cargo feature `{feature}`\n\
+             accepted: --device cpu, or a kith built with `cargo install --path crates/kith --features {feature}`"
+        ),
+    })
+}

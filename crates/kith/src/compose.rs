@@ -1,0 +1,101 @@
+//! From a resolved arm to a run: the one place where all crates meet.
+
+use kith_core::{Network, NetworkError, Seeds};
+use kith_data::{DataError, Scenario, SearchPath};
+use kith_engine::{EngineError, NativeEngine, Objective};
+use kith_graph::{Graph, GraphError, Mixing};
+use kith_sim::{Checked, Observer, Outcome, SimError};
+use thiserror::Error;
+
+use crate::config::{DataProblem, DataShape, ResolvedArm, check_against_data};
+
+/// How to run an arm; nothing here changes a result.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// Threads of the engine.
+    pub threads: usize,
+    /// Whether the checkers watch.
+    pub check: bool,
+}
+
+/// Why an arm could not be run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// No graph follows from the arm's.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The data do not fit the arm.
+    #[error(transparent)]
+    Shape(#[from] DataProblem),
+    /// The network does not fit together.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] SimError),
+}
+
+/// What an arm's run is made of.
+pub struct Parts {
+    /// Who talks to whom.
+    pub graph: Graph,
+    /// Mixing weights on it.
+    pub mixing: Mixing,
+    /// Tasks, samples, shards.
+    pub scenario: Scenario,
+    /// What is trained.
+    pub network: Network,
+}
+
+impl Parts {
+    /// Builds the graph, reads the data and checks them against the arm.
+    ///
+    /// # Errors
+    /// Whatever does not fit.
+    pub fn of(arm: &ResolvedArm, search: &SearchPath) -> Result<Self, RunError> {
+        let seeds = Seeds::new(arm.seed);
+        let graph = arm.graph.build(&seeds)?;
+        let mixing = arm.graph.mixing(&graph)?;
+        let scenario = kith_data::load(&arm.data, graph.agents(), &seeds, search)?;
+        let sizes = |task: &kith_data::TaskData| task.shards.iter().map(Vec::len).collect();
+        check_against_data(arm, &DataShape { shards: scenario.tasks.iter().map(sizes).collect() })?;
+        let network = arm.network.network(scenario.inputs, scenario.classes, scenario.tasks.len());
+        network.layout()?;
+        Ok(Self { graph, mixing, scenario, network })
+    }
+}
+
+/// Runs an arm in the simulator.
+///
+/// # Errors
+/// Whatever does not fit, and training that diverges.
+pub fn run_arm(
+    arm: &ResolvedArm,
+    search: &SearchPath,
+    options: RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, RunError> {
+    let parts = Parts::of(arm, search)?;
+    let engine = NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?;
+    let watched = options.check || arm.checks.invariants;
+    let experiment = kith_sim::Experiment {
+        graph: &parts.graph,
+        mixing: &parts.mixing,
+        scenario: &parts.scenario,
+        network: &parts.network,
+        parts: arm.parts(),
+        train: arm.train.clone(),
+        links: arm.links.clone(),
+        faults: arm.faults.clone(),
+        seeds: Seeds::new(arm.seed),
+        checked: if watched { Checked::Yes } else { Checked::No },
+    };
+    let (outcome, _) = kith_sim::run(engine, experiment, observer)?;
+    Ok(outcome)
+}

@@ -1,0 +1,196 @@
+//! Runs an experiment's arms and leaves a run directory.
+
+mod directory;
+mod figures;
+mod plot;
+mod process;
+mod progress;
+mod recorder;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use kith_core::Digest;
+use kith_data::SearchPath;
+use thiserror::Error;
+
+pub use directory::Manifest;
+pub use progress::Talk;
+
+use crate::compose::{self, RunOptions};
+use crate::config::{ConfigError, Loaded, ResolvedArm, Verdict, judge};
+use crate::summary::{ArmSummary, Summary};
+use directory::{Metrics, RunDirectory};
+use figures::Series;
+use process::Interrupt;
+use progress::Display;
+use recorder::Recorder;
+
+/// How to run; nothing here changes a result.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder that run directories go to, instead of the file's.
+    pub out: Option<PathBuf>,
+    /// Threads of the engine.
+    pub threads: usize,
+    /// Whether the simulator's checkers watch.
+    pub check: bool,
+    /// Whether progress is shown.
+    pub talk: Talk,
+}
+
+/// What a run left.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What `summary.json` holds.
+    pub summary: Summary,
+    /// Every expectation of the arms that ran to their end.
+    pub verdicts: Vec<Verdict>,
+    /// The run directory.
+    pub directory: PathBuf,
+}
+
+/// Why a run failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The run directory cannot be written.
+    #[error("cannot {operation} {}: {source}; choose another place with --out DIR", .path.display())]
+    Output {
+        /// What was tried.
+        operation: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The experiment cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An arm failed. Arms before it are in the run directory.
+    #[error("arm `{arm}`: {source}")]
+    Arm {
+        /// The arm.
+        arm: String,
+        /// Why.
+        source: compose::RunError,
+    },
+}
+
+impl RunError {
+    pub(crate) fn output(operation: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Output { operation, path: path.to_owned(), source }
+    }
+}
+
+/// What the arms share while they run.
+struct Running<'a> {
+    loaded: &'a Loaded,
+    settings: &'a Settings,
+    search: SearchPath,
+    interrupt: Interrupt,
+    metrics: Metrics,
+}
+
+/// Runs every arm in order. Ctrl-C stops after the round under way, and what was measured so far is written.
+///
+/// # Errors
+/// A run directory that cannot be written (before anything is trained), and an arm that fails.
+pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
+    let experiment = &loaded.experiment;
+    let hash = experiment.hash()?;
+    let directory = prepare(loaded, settings, &hash)?;
+    let mut manifest = Manifest::new(experiment, hash, settings.threads);
+    directory.write_json("manifest.json", &manifest)?;
+    let mut running = Running {
+        loaded,
+        settings,
+        search: SearchPath::standard(),
+        interrupt: Interrupt::catch(),
+        metrics: directory.metrics()?,
+    };
+    let mut summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
+    let mut series = Vec::new();
+    let mut failed = None;
+    for arm in &experiment.arms {
+        if running.interrupt.is_asked() {
+            summary.stopped = true;
+            break;
+        }
+        match running.arm(arm) {
+            Ok((result, curve)) => {
+                summary.stopped |= result.stopped;
+                series.push(Series::new(&result, curve));
+                summary.arms.push(result);
+            }
+            Err(error) => {
+                summary.stopped = true;
+                failed = Some(error);
+                break;
+            }
+        }
+        // After every arm, so that a later failure costs only its own arm.
+        running.metrics.flush()?;
+        directory.write_json("summary.json", &summary)?;
+    }
+    running.metrics.flush()?;
+    directory.write_json("summary.json", &summary)?;
+    directory.write("accuracy-over-time.svg", &figures::accuracy_over_time(&series))?;
+    directory.write("accuracy-against-bytes.svg", &figures::accuracy_against_bytes(&series))?;
+    manifest.ended = Some(process::now().1);
+    directory.write_json("manifest.json", &manifest)?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let verdicts = verdicts(loaded, &summary);
+    Ok(Report { summary, verdicts, directory: directory.path().to_owned() })
+}
+
+fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDirectory, RunError> {
+    let experiment = &loaded.experiment;
+    let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
+    let directory = RunDirectory::create(&base, &experiment.name, hash)?;
+    directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
+    Ok(directory)
+}
+
+impl Running<'_> {
+    fn arm(&mut self, arm: &ResolvedArm) -> Result<(ArmSummary, recorder::Curve), RunError> {
+        let display = Display::new(&arm.name, self.settings.talk);
+        let mut recorder = Recorder::new(&arm.name, &mut self.metrics, display, self.interrupt.clone());
+        let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
+        let result = compose::run_arm(arm, &self.search, options, &mut recorder);
+        let (measured, curve) = recorder.finish();
+        match result {
+            Ok(outcome) => Ok((ArmSummary::new(arm, &outcome, &measured), curve)),
+            Err(compose::RunError::Shape(problem)) => {
+                Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
+            }
+            Err(source) => Err(RunError::Arm { arm: arm.name.clone(), source }),
+        }
+    }
+}
+
+/// Expectations are about whole runs: an arm that was stopped is not judged.
+fn verdicts(loaded: &Loaded, summary: &Summary) -> Vec<Verdict> {
+    let judged = summary.arms.iter().filter(|arm| !arm.stopped).filter_map(|arm| {
+        let expectations = loaded.experiment.expect.get(&arm.arm)?;
+        let json = serde_json::to_value(arm).unwrap_or_default();
+        Some(judge(&arm.arm, expectations, &json))
+    });
+    judged.flatten().collect()
+}
+
+impl Report {
+    /// The tables for a terminal.
+    #[must_use]
+    pub fn render(&self) -> String {
+        report::render(self)
+    }
+
+    /// Whether every expectation holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.verdicts.iter().all(Verdict::holds)
+    }
+}

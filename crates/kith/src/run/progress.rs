@@ -1,0 +1,133 @@
+//! How far a run is: a bar on a terminal, now and then a line elsewhere.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kith_sim::Progress;
+
+use crate::table::{grouped, percent, seconds};
+
+/// Redraws of a bar.
+const BAR_EVERY: Duration = Duration::from_millis(120);
+/// Lines of a log.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Where progress goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// To stderr: a bar if it is a terminal, lines if not.
+    Progress,
+    /// Nowhere.
+    Quiet,
+}
+
+/// The progress of one arm on stderr.
+pub(crate) struct Display {
+    arm: String,
+    kind: Kind,
+    started: Instant,
+    last: Option<Instant>,
+}
+
+enum Kind {
+    Bar(ProgressBar),
+    Lines,
+    Nothing,
+}
+
+impl Display {
+    pub(crate) fn new(arm: &str, talk: Talk) -> Self {
+        let kind = match talk {
+            Talk::Quiet => Kind::Nothing,
+            Talk::Progress if std::io::stderr().is_terminal() => {
+                let bar = ProgressBar::new(1);
+                if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {percent:>3} %  {msg}") {
+                    bar.set_style(style.progress_chars("━━╌"));
+                }
+                bar.set_prefix(arm.to_owned());
+                Kind::Bar(bar)
+            }
+            Talk::Progress => Kind::Lines,
+        };
+        Self { arm: arm.to_owned(), kind, started: Instant::now(), last: None }
+    }
+
+    /// Whether it is time to show something again.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let every = match self.kind {
+            Kind::Bar(_) => BAR_EVERY,
+            Kind::Lines => LINE_EVERY,
+            Kind::Nothing => return false,
+        };
+        self.last.is_none_or(|last| now - last >= every)
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn show(&mut self, progress: &Progress, training_seconds: f64, now: Instant, new_task: bool) {
+        self.last = Some(now);
+        let elapsed = (now - self.started).as_secs_f64();
+        let text = describe(progress, training_seconds, elapsed);
+        match &self.kind {
+            Kind::Bar(bar) => {
+                bar.set_length(progress.rounds.max(1));
+                bar.set_position(progress.rounds_done);
+                bar.set_message(text);
+            }
+            Kind::Lines => {
+                let share = 100.0 * progress.rounds_done as f64 / progress.rounds.max(1) as f64;
+                let mark = if new_task { "task begins, " } else { "" };
+                eprintln!("{}: {mark}{share:.0} %, {text}", self.arm);
+            }
+            Kind::Nothing => {}
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Kind::Bar(bar) = &self.kind {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Task, epoch, accuracy, speed and the time left, as far as they are known.
+#[allow(clippy::cast_precision_loss)]
+fn describe(progress: &Progress, training_seconds: f64, elapsed: f64) -> String {
+    let mut parts = vec![format!("task {}/{}", progress.task + 1, progress.tasks)];
+    if progress.epochs > 1 {
+        parts.push(format!("epoch {}/{}", (progress.epoch + 1).min(progress.epochs), progress.epochs));
+    }
+    if progress.accuracy.is_some() {
+        parts.push(format!("accuracy {}", percent(progress.accuracy)));
+    }
+    if progress.agent_steps > 0 && training_seconds > 0.05 {
+        parts.push(format!("{} steps/s", grouped(progress.agent_steps as f64 / training_seconds)));
+    }
+    if progress.rounds_done > 0 && elapsed > 1.0 {
+        let left = progress.rounds.saturating_sub(progress.rounds_done) as f64;
+        parts.push(format!("{} left", seconds(elapsed * left / progress.rounds_done as f64)));
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_names_task_epoch_accuracy_speed_and_time_left() {
+        let progress = Progress {
+            task: 1,
+            tasks: 5,
+            epoch: 0,
+            epochs: 3,
+            rounds_done: 100,
+            rounds: 400,
+            agent_steps: 24_000,
+            accuracy: Some(0.9142),
+        };
+        let text = describe(&progress, 2.0, 4.0);
+        assert_eq!(text, "task 2/5, epoch 1/3, accuracy 91.42 %, 12 000 steps/s, 12.0 s left");
+        assert_eq!(describe(&Progress { tasks: 1, ..Progress::default() }, 0.0, 0.0), "task 1/1");
+    }
+}

@@ -1,0 +1,111 @@
+//! The tables at the end of a run.
+
+use super::Report;
+use crate::summary::ArmSummary;
+use crate::table::{Align, Table, dash, grouped, megabytes, percent, seconds};
+
+pub(super) fn render(report: &Report) -> String {
+    let arms = &report.summary.arms;
+    let mut text = String::new();
+    if !arms.is_empty() {
+        text += &overview(arms);
+    }
+    for arm in arms {
+        text += &accuracies(arm);
+        text += &memory(arm);
+    }
+    text += &expectations(report);
+    if report.summary.stopped {
+        text += "\nstopped before the end: numbers are of what was done until then\n";
+    }
+    text += &format!("\n{}\n", report.directory.display());
+    text
+}
+
+fn overview(arms: &[ArmSummary]) -> String {
+    let mut heading = vec![("arm", Align::Left)];
+    for name in
+        ["avg accuracy", "backward", "forgetting", "MB/agent", "full", "reduction", "consensus", "steps/s", "wall"]
+    {
+        heading.push((name, Align::Right));
+    }
+    let mut table = Table::new(&heading);
+    for arm in arms {
+        table.row([
+            arm.arm.clone(),
+            percent(arm.average_accuracy),
+            percent(arm.backward_transfer),
+            percent(arm.forgetting),
+            megabytes(arm.bytes_sent_per_agent),
+            megabytes(arm.bytes_sent_per_agent_full),
+            arm.compression_ratio.map_or_else(dash, |ratio| format!("{ratio:.2}×")),
+            arm.consensus_distance.map_or_else(dash, |distance| format!("{distance:.1e}")),
+            arm.agent_steps_per_second.map_or_else(dash, grouped),
+            seconds(arm.wall_seconds),
+        ]);
+    }
+    table.render()
+}
+
+/// Row: after this task. Column: on this task.
+fn accuracies(arm: &ArmSummary) -> String {
+    if arm.accuracy_matrix.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = (1..=arm.accuracy_matrix.len()).map(|task| format!("task {task}")).collect();
+    let mut heading = vec![("after", Align::Left)];
+    heading.extend(names.iter().map(|name| (name.as_str(), Align::Right)));
+    let mut table = Table::new(&heading);
+    for (name, row) in names.iter().zip(&arm.accuracy_matrix) {
+        let cells = row.iter().map(|accuracy| percent(Some(*accuracy)));
+        table.row(std::iter::once(name.clone()).chain(cells));
+    }
+    format!("\n{}: accuracy, mean over {} agents\n{}", arm.arm, arm.agents, table.render())
+}
+
+fn memory(arm: &ArmSummary) -> String {
+    if arm.basis_ranks.is_empty() {
+        return String::new();
+    }
+    let headings = [
+        ("after", Align::Left),
+        ("basis ranks", Align::Left),
+        ("training MB", Align::Right),
+        ("reduction", Align::Right),
+        ("basis MB", Align::Right),
+    ];
+    let mut table = Table::new(&headings);
+    for (task, ranks) in arm.basis_ranks.iter().enumerate() {
+        let ranks: Vec<String> = ranks.iter().map(ToString::to_string).collect();
+        let bytes = |values: &[f64]| values.get(task).map_or_else(dash, |bytes| megabytes(*bytes));
+        let ratio = arm.compression_ratio_per_task.get(task).copied().flatten();
+        table.row([
+            format!("task {}", task + 1),
+            ranks.join(" "),
+            bytes(&arm.training_bytes_per_task),
+            ratio.map_or_else(dash, |ratio| format!("{ratio:.2}×")),
+            bytes(&arm.basis_bytes_per_task),
+        ]);
+    }
+    format!("\n{}: memory and what an agent sent\n{}", arm.arm, table.render())
+}
+
+fn expectations(report: &Report) -> String {
+    if report.verdicts.is_empty() {
+        return String::new();
+    }
+    let headings = [("", Align::Left), ("arm", Align::Left), ("expected", Align::Left), ("measured", Align::Right)];
+    let mut table = Table::new(&headings);
+    for verdict in &report.verdicts {
+        let bounds = match (verdict.bounds.min, verdict.bounds.max) {
+            (Some(min), Some(max)) => format!("{min} ≤ {} ≤ {max}", verdict.key),
+            (Some(min), None) => format!("{} ≥ {min}", verdict.key),
+            (None, Some(max)) => format!("{} ≤ {max}", verdict.key),
+            (None, None) => verdict.key.clone(),
+        };
+        let mark = if verdict.holds() { "holds" } else { "FAILS" };
+        let measured = verdict.actual.map_or_else(dash, |actual| format!("{actual:.6}"));
+        table.row([mark.to_owned(), verdict.arm.clone(), bounds, measured]);
+    }
+    format!("\nexpectations\n{}", table.render())
+}
