@@ -1,9 +1,19 @@
 //! Products of row-major matrices and arithmetic on rows: all the unsafe code of the engine, behind checked functions.
 
 mod general;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+mod pages;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod skinny;
 
+pub(crate) use pages::prefer_huge_pages;
 pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};
+
+/// Largest minibatch whose products are cut into tiles as they lie; larger operands are worth packing.
+#[cfg(target_arch = "x86_64")]
+const SKINNY: usize = 64;
 
 /// Sizes of a product: the output is `[rows, cols]`, `depth` is summed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +54,40 @@ impl Update {
 /// `out ← keep · out + alpha · a · bᵀ`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [cols, depth]`: a layer's output.
 pub(crate) fn times_transposed(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
     shape.check(out, a, b);
-    if !trivial(shape, update, out) {
-        general::times_transposed(shape, update, out, a, b);
+    if trivial(shape, update, out) {
+        return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (true, Some(machine)) = (shape.rows <= SKINNY, skinny::Machine::detect()) {
+        return skinny::times_transposed(machine, shape, update, out, a, b);
+    }
+    general::times_transposed(shape, update, out, a, b);
 }
 
 /// `out ← keep · out + alpha · a · b`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [depth, cols]`: an input gradient.
 pub(crate) fn times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
     shape.check(out, a, b);
-    if !trivial(shape, update, out) {
-        general::times(shape, update, out, a, b);
+    if trivial(shape, update, out) {
+        return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (true, Some(machine)) = (shape.rows <= SKINNY, skinny::Machine::detect()) {
+        return skinny::times(machine, shape, update, out, a, b);
+    }
+    general::times(shape, update, out, a, b);
 }
 
 /// `out ← keep · out + alpha · aᵀ · b`, `out: [rows, cols]`, `a: [depth, rows]`, `b: [depth, cols]`: a weight gradient.
 pub(crate) fn transposed_times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
     shape.check(out, a, b);
-    if !trivial(shape, update, out) {
-        general::transposed_times(shape, update, out, a, b);
+    if trivial(shape, update, out) {
+        return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (true, Some(machine)) = (shape.depth <= SKINNY, skinny::Machine::detect()) {
+        return skinny::transposed_times(machine, shape, update, out, a, b);
+    }
+    general::transposed_times(shape, update, out, a, b);
 }
 
 /// `row ← keep · row`; `keep = 0` writes zeros whatever was there.
@@ -91,3 +116,6 @@ fn trivial(shape: Shape, update: Update, out: &mut [f32]) -> bool {
     }
     empty
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;

@@ -23,6 +23,7 @@ impl Buffer {
             return Self::default();
         }
         let data = vec![0.0; len + LINE - 1];
+        crate::kernel::prefer_huge_pages(&data);
         let start = data.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE - 1);
         Self { data, start, len }
     }

@@ -8,21 +8,23 @@ use super::plan;
 use crate::kernel::{self, Shape, Start, Update};
 use crate::port::{Chart, Geometry, MixingPlan};
 
-/// Columns that are mixed together over all rows: a few neighbours' worth stays in the first-level cache.
-const COLUMNS: usize = 2048;
+/// Columns that are mixed together over a share of rows: what several rows read stays in the second-level cache.
+const COLUMNS: usize = 4096;
 
-/// Shares of the rows a thread, so that a late thread holds up little.
-const SHARES: usize = 4;
+/// Most rows in a share.
+const ROWS: usize = 16;
 
 impl NativeEngine {
-    /// `out[i] ← (0 or out[i]) + Σ_j c_ij input[j]`. A thread takes neighbouring rows and walks them column block by column
-    /// block, so that an input row is read from memory once though several rows mix it.
+    /// `out[i] ← (0 or out[i]) + Σ_j c_ij input[j]`. Neighbouring rows are walked column block by column block, so that an
+    /// input row is read from memory once though several rows mix it. Rows are taken from the last to the first: visits go
+    /// upwards, so the rows that are still in cache are met first, after a visit and after mixing.
     pub(super) fn combine_rows(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan, start: Start) {
         assert_eq!(out.row_len(), input.row_len(), "numbers in a row of the two blocks");
         let len = out.row_len();
         let indices = 0..plan.len();
         let mut rows: Vec<_> = out.pick_mut(indices.clone().map(|index| plan.row(index).0)).zip(indices).collect();
-        let share = rows.len().div_ceil(self.workspaces.len() * SHARES).max(1);
+        rows.reverse();
+        let share = rows.len().div_ceil(4 * self.workspaces.len()).clamp(1, ROWS);
         let shares: Vec<_> = rows.chunks_mut(share).collect();
         self.spread(shares, |rows| {
             let mut terms = Vec::new();

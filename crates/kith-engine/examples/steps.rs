@@ -1,0 +1,161 @@
+//! Prints how many minibatch updates the native engine does a second.
+//!
+//! `cargo run --release -p kith-engine --example steps [THREADS [SECONDS]]`; one line a shape.
+
+use std::time::Instant;
+
+use kith_core::{AgentId, Batches, Head, Matrix, Network, Purpose, Samples, Seeds, TaskId};
+use kith_engine::{Chart, Engine, Geometry, MixingPlan, NativeEngine, Objective, Point, Slot, Visit};
+use rand::Rng;
+
+/// Random images: 64 of them, all in cache, so that the engine is timed and not the data.
+struct Noise {
+    inputs: Vec<f32>,
+    width: usize,
+    batch: usize,
+}
+
+impl Samples for Noise {
+    fn input_len(&self) -> usize {
+        self.width
+    }
+    fn len(&self) -> usize {
+        self.inputs.len() / self.width
+    }
+    fn read(&self, index: u32, out: &mut [f32]) {
+        out.copy_from_slice(&self.inputs[index as usize * self.width..][..self.width]);
+    }
+    fn label(&self, index: u32) -> u32 {
+        index % 10
+    }
+}
+
+impl Batches for Noise {
+    fn samples(&self) -> &dyn Samples {
+        self
+    }
+    fn indices(&self, agent: AgentId, step: u64, out: &mut Vec<u32>) {
+        out.clear();
+        let first = agent.index() + usize::try_from(step).unwrap_or(0) * self.batch;
+        out.extend((first..first + self.batch).map(|index| u32::try_from(index % self.len()).unwrap_or(0)));
+    }
+}
+
+/// What is timed.
+struct Case {
+    name: &'static str,
+    hidden: [usize; 2],
+    bias: bool,
+    batch: usize,
+    agents: usize,
+    /// Local steps between exchanges; no exchange where there is one agent.
+    local_steps: u64,
+    /// Rank of the projection in each layer, if any.
+    ranks: Option<[usize; 3]>,
+}
+
+/// The first `cols` unit vectors, which is as good a basis as any for timing.
+fn basis(rows: usize, cols: usize) -> Matrix {
+    Matrix::from_fn(rows, cols, |row, col| if row == col { 1.0 } else { 0.0 })
+}
+
+fn ring(agents: usize) -> MixingPlan {
+    let mut plan = MixingPlan::default();
+    for agent in 0..agents {
+        let mut terms = [(agent + agents - 1) % agents, agent, (agent + 1) % agents];
+        terms.sort_unstable();
+        plan.push(AgentId::from(agent), terms.map(|other| (AgentId::from(other), 1.0 / 3.0)));
+    }
+    plan
+}
+
+/// Agent-steps a second: by the clock, and by the main thread's time on the processor.
+#[allow(clippy::cast_precision_loss)]
+fn time(case: &Case, threads: usize, seconds: f64) -> Result<(f64, Option<f64>), Box<dyn std::error::Error>> {
+    let network = Network::mlp(784, &case.hidden, 10, case.bias, Head::Shared, 1);
+    let engine = NativeEngine::new(Objective::Network(network), threads)?;
+    let layout = engine.layout().clone();
+    let chart = |layer: usize, d: usize| match case.ranks {
+        Some(ranks) => Chart::Projected { basis: basis(d, ranks[layer]), importance: None },
+        None => Chart::Whole,
+    };
+    let charts = layout.projected().enumerate().map(|(layer, tensor)| chart(layer, tensor.cols)).collect();
+    let geometry = Geometry { layout: layout.clone(), charts, task: TaskId(0) };
+    let mut rng = Seeds::new(1).shared(Purpose::Synthetic, 0);
+    let inputs = (0..64 * 784).map(|_| f32::from(u16::try_from(rng.next_u32() >> 16).unwrap_or(0)) / 65536.0).collect();
+    let batches = Noise { inputs, width: 784, batch: case.batch };
+    let mut x = engine.block(case.agents, layout.len());
+    let mut mixed = engine.block(case.agents, if case.agents > 1 { layout.len() } else { 0 });
+    let mut row = vec![0.0; layout.len()];
+    engine.initial_row(&mut rng, &mut row);
+    let agents: Vec<_> = (0..case.agents).map(AgentId::from).collect();
+    agents.iter().for_each(|&agent| engine.upload(&mut x, agent, &row));
+    let plan = ring(case.agents.max(3));
+    let (mut steps, mut started, mut used) = (0, Instant::now(), computed());
+    let mut warm = false;
+    loop {
+        engine.visit(&geometry, &agents, &mut [&mut x], 0, |visit| {
+            let at = Point { row: Slot::Block(0), base: None };
+            for step in 0..case.local_steps {
+                visit.accumulate_gradient(at, Slot::Block(0), 1.0, -0.01, &batches, steps + step);
+            }
+        });
+        if case.agents > 1 {
+            engine.mix(&mut mixed, &x, &plan);
+            std::mem::swap(&mut x, &mut mixed);
+        }
+        steps += case.local_steps;
+        let elapsed = started.elapsed().as_secs_f64();
+        if !warm && elapsed > 0.1 * seconds {
+            (steps, started, used, warm) = (0, Instant::now(), computed(), true);
+        } else if elapsed > seconds {
+            let done = (steps * case.agents as u64) as f64;
+            return Ok((done / elapsed, used.zip(computed()).map(|(before, after)| done / (after - before))));
+        }
+    }
+}
+
+/// Seconds that the main thread computed, where the system tells: what is fair to compare on a busy machine.
+fn computed() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse::<f64>().ok().map(|nanoseconds| nanoseconds * 1e-9)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let threads = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let seconds = arguments.next().map_or(Ok(1.0), |text| text.parse())?;
+    let small = |name, agents, local_steps, ranks| Case {
+        name,
+        hidden: [100, 100],
+        bias: false,
+        batch: 10,
+        agents,
+        local_steps,
+        ranks,
+    };
+    let cases = [
+        small("784-100-100-10, batch 10, 1 agent", 1, 100, None),
+        small("784-100-100-10, batch 10, 64 agents, ring, 1 local step", 64, 1, None),
+        small("784-100-100-10, batch 10, 1024 agents, ring, 1 local step", 1024, 1, None),
+        small("784-100-100-10, batch 10, 1024 agents, ring, 10 local steps", 1024, 10, None),
+        small("784-100-100-10, batch 10, 1 agent, projected at ranks 300, 60, 60", 1, 100, Some([300, 60, 60])),
+        Case {
+            name: "784-256-128-10 with biases, batch 32, 16 agents, ring, 1 local step",
+            hidden: [256, 128],
+            bias: true,
+            batch: 32,
+            agents: 16,
+            local_steps: 1,
+            ranks: None,
+        },
+    ];
+    println!("   clock      cpu  agent-steps per second on {threads} threads");
+    for case in &cases {
+        let (clock, processor) = time(case, threads, seconds)?;
+        // With several threads the main one only waits.
+        let processor = processor.filter(|_| threads == 1).map_or_else(String::new, |rate| format!("{rate:>8.0}"));
+        println!("{clock:>8.0} {processor:>8}  {}", case.name);
+    }
+    Ok(())
+}
