@@ -147,18 +147,16 @@ pub struct Measured {
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// Mean over agents of their accuracy matrices `[agent][t][j]`. An agent that has no entry (it was down) does not count.
+/// Mean over agents of their accuracy matrices `[agent][t][j]`. The row after task t has t + 1 entries; an agent that has
+/// no such row (it was down) does not count.
 #[must_use]
 pub fn mean_matrix(per_agent: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
-    let tasks = per_agent.iter().map(Vec::len).max().unwrap_or(0);
+    let tasks = per_agent.iter().flatten().map(Vec::len).max().unwrap_or(0);
+    let row = |rows: &Vec<Vec<f64>>, t: usize| rows.iter().find(|row| row.len() == t + 1).cloned();
     (0..tasks)
         .map(|t| {
-            let width = per_agent.iter().filter_map(|rows| rows.get(t)).map(Vec::len).max().unwrap_or(0);
-            (0..width)
-                .filter_map(|j| {
-                    mean(per_agent.iter().filter_map(|rows| rows.get(t)?.get(j)).copied().filter(|a| a.is_finite()))
-                })
-                .collect()
+            let rows: Vec<Vec<f64>> = per_agent.iter().filter_map(|rows| row(rows, t)).collect();
+            (0..=t).filter_map(|j| mean(rows.iter().map(|row| row[j]).filter(|a| a.is_finite()))).collect()
         })
         .collect()
 }
@@ -300,10 +298,11 @@ mod tests {
 
     #[test]
     fn an_agent_that_was_down_does_not_count_in_the_mean() {
-        let per_agent = vec![vec![vec![0.5], vec![0.4, 0.6]], vec![vec![0.7]], vec![vec![0.9], vec![f64::NAN, 0.8]]];
+        // The second agent left after the first task, the third came back for the second.
+        let per_agent = vec![vec![vec![0.5], vec![0.4, 0.6]], vec![vec![0.7]], vec![vec![0.2, 0.8]]];
         let mean = mean_matrix(&per_agent);
-        close(mean[0].first().copied(), 0.7);
-        close(mean[1].first().copied(), 0.4);
+        close(mean[0].first().copied(), 0.6);
+        close(mean[1].first().copied(), 0.3);
         close(mean[1].get(1).copied(), 0.7);
     }
 

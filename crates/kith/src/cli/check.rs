@@ -100,7 +100,7 @@ fn check(loaded: &Loaded, arm: &ResolvedArm, search: &SearchPath) -> Result<Chec
     Ok(CheckedArm {
         arm: arm.name.clone(),
         parameters: layout.len(),
-        layers: layers(&layout),
+        layers: layers(arm, &layout),
         graph: Inspection::new(&parts.graph, &parts.mixing),
         rounds: tasks.iter().map(|task| task.training_rounds + task.consensus_rounds).sum(),
         steps_per_agent: tasks.iter().map(|task| task.steps).sum(),
@@ -108,13 +108,13 @@ fn check(loaded: &Loaded, arm: &ResolvedArm, search: &SearchPath) -> Result<Chec
     })
 }
 
-fn layers(layout: &Layout) -> Vec<LayerRow> {
+fn layers(arm: &ResolvedArm, layout: &Layout) -> Vec<LayerRow> {
     let row = |tensor: &kith_core::Tensor| LayerRow {
         name: tensor.name.clone(),
         rows: tensor.rows,
         columns: tensor.cols,
         parameters: tensor.len(),
-        projected: matches!(tensor.role, Role::Projected(_)),
+        projected: arm.memory.is_some() && matches!(tensor.role, Role::Projected(_)),
     };
     layout.tensors.iter().map(row).collect()
 }

@@ -64,7 +64,7 @@ fn accuracies(arm: &ArmSummary) -> String {
 }
 
 fn memory(arm: &ArmSummary) -> String {
-    if arm.basis_ranks.is_empty() {
+    if arm.basis_ranks.iter().all(Vec::is_empty) {
         return String::new();
     }
     let headings = [
