@@ -127,6 +127,8 @@ fn mistakes_are_status_2_before_anything_is_trained() {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
         assert!(output.stdout.is_empty());
     }
+    let left: Vec<_> = out.path().join("quickstart").read_dir().map(Iterator::collect).unwrap_or_default();
+    assert!(left.is_empty(), "a run in which nothing was measured leaves no directory: {left:?}");
 }
 
 #[test]

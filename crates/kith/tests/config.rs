@@ -249,6 +249,16 @@ fn the_resolved_form_resolves_to_itself() {
 }
 
 #[test]
+fn the_resolved_form_of_some_arms_stands_alone() {
+    let text = format!("{BASE}\n[expect.baseline]\naverage_accuracy = {{ min = 0.5 }}\n{ARMS}");
+    let only = Overrides { arms: vec!["codec".to_owned()], ..Overrides::default() };
+    let written = parse("experiments/x.toml", &text, &only).map(|loaded| loaded.experiment);
+    let written = written.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(written.arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(), ["codec"]);
+    assert_eq!(resolve(&written.to_toml().expect("it can be written"), &[]), written);
+}
+
+#[test]
 fn the_hash_depends_on_what_is_run_and_not_on_how_it_is_written() {
     let hash = |text: &str, set: &[&str]| resolve(text, set).hash().expect("it hashes");
     let plain = hash(BASE, &[]);

@@ -104,7 +104,9 @@ pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Resul
         }
         return Err(ConfigError::Invalid(seen));
     }
-    let FileKeys { name, description, output, expect } = file;
+    let FileKeys { name, description, output, mut expect } = file;
+    // The resolved form must stand alone: no expectation of an arm that is left out.
+    expect.retain(|name, _| arms.iter().any(|arm| arm.name == *name));
     Ok((Experiment { name, description, output, expect, arms }, located))
 }
 

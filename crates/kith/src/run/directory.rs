@@ -86,6 +86,11 @@ impl RunDirectory {
         Ok(Self { path: parent })
     }
 
+    /// Takes the directory away again: for runs that failed before anything was measured.
+    pub(crate) fn discard(self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -109,7 +114,7 @@ impl RunDirectory {
     pub(crate) fn metrics(&self) -> Result<Metrics, RunError> {
         let path = self.path.join("metrics.jsonl");
         let file = File::create(&path).map_err(|source| RunError::output("create", &path, source))?;
-        Ok(Metrics { path, file: BufWriter::with_capacity(1 << 16, file), failed: None })
+        Ok(Metrics { path, file: BufWriter::with_capacity(1 << 16, file), failed: None, lines: 0 })
     }
 }
 
@@ -118,6 +123,7 @@ pub(crate) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
     failed: Option<std::io::Error>,
+    lines: u64,
 }
 
 impl Metrics {
@@ -129,6 +135,12 @@ impl Metrics {
             .map_err(std::io::Error::from)
             .and_then(|()| self.file.write_all(b"\n"));
         self.failed = written.err();
+        self.lines += 1;
+    }
+
+    /// Whether nothing was measured yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines == 0
     }
 
     pub(crate) fn has_failed(&self) -> bool {

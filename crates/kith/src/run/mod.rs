@@ -133,6 +133,10 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
         running.metrics.flush()?;
         directory.write_json("summary.json", &summary)?;
     }
+    if let Some(error) = failed.take_if(|_| running.metrics.is_empty()) {
+        directory.discard();
+        return Err(error);
+    }
     running.metrics.flush()?;
     directory.write_json("summary.json", &summary)?;
     directory.write("accuracy-over-time.svg", &figures::accuracy_over_time(&series))?;
