@@ -13,7 +13,7 @@ pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};
 
 /// Largest minibatch whose products are cut into tiles as they lie; larger operands are worth packing.
 #[cfg(target_arch = "x86_64")]
-const SKINNY: usize = 64;
+const SKINNY: usize = 256;
 
 /// Sizes of a product: the output is `[rows, cols]`, `depth` is summed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,5 +117,6 @@ fn trivial(shape: Shape, update: Update, out: &mut [f32]) -> bool {
     empty
 }
 
+#[cfg(test)]
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;

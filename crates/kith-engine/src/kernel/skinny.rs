@@ -117,17 +117,24 @@ const fn part(rest: usize, most: usize) -> usize {
     rest.div_ceil(rest.div_ceil(most))
 }
 
-/// Calls a tile function with its sizes as constants.
+/// Calls a tile function with its sizes as constants: `FULL` says whether the last registers are.
 macro_rules! sized {
-    ($tile:ident, $lanes:ty, $tall:expr, $wide:expr, $arguments:tt, [$($t:literal)*], $ws:tt) => {
+    ($tile:ident, $lanes:ty, $tall:expr, $wide:expr, $full:expr, $arguments:tt, $ts:tt, $ws:tt) => {
+        if $full {
+            sized!(@tall $tile, $lanes, $tall, $wide, true, $arguments, $ts, $ws);
+        } else {
+            sized!(@tall $tile, $lanes, $tall, $wide, false, $arguments, $ts, $ws);
+        }
+    };
+    (@tall $tile:ident, $lanes:ty, $tall:expr, $wide:expr, $full:literal, $arguments:tt, [$($t:literal)*], $ws:tt) => {
         match $tall {
-            $($t => sized!(@wide $tile, $lanes, $t, $wide, $arguments, $ws),)*
+            $($t => sized!(@wide $tile, $lanes, $t, $wide, $full, $arguments, $ws),)*
             _ => unreachable!("a tile is no taller than the registers allow"),
         }
     };
-    (@wide $tile:ident, $lanes:ty, $t:literal, $wide:expr, $arguments:tt, [$($w:literal)*]) => {
+    (@wide $tile:ident, $lanes:ty, $t:literal, $wide:expr, $full:literal, $arguments:tt, [$($w:literal)*]) => {
         match $wide {
-            $($w => $tile::<$lanes, $t, $w> $arguments,)*
+            $($w => $tile::<$lanes, $t, $w, $full> $arguments,)*
             _ => unreachable!("a tile is no wider than the registers allow"),
         }
     };
@@ -178,9 +185,9 @@ unsafe fn broadcast_tiles<L: Lanes>(shape: Shape, update: Update, out: &mut [f32
             // SAFETY: the tile covers rows row..row + tall and columns first..first + (wide − 1) N + last of the output.
             unsafe {
                 if L::WIDE == 4 {
-                    sized!(broadcast_tile, L, tall, wide, (tile), [1 2 3 4 5 6], [1 2 3 4]);
+                    sized!(broadcast_tile, L, tall, wide, last == L::N, (tile), [1 2 3 4 5 6], [1 2 3 4]);
                 } else {
-                    sized!(broadcast_tile, L, tall, wide, (tile), [1 2 3 4 5 6], [1 2]);
+                    sized!(broadcast_tile, L, tall, wide, last == L::N, (tile), [1 2 3 4 5 6], [1 2]);
                 }
             }
             row += tall;
@@ -192,11 +199,10 @@ unsafe fn broadcast_tiles<L: Lanes>(shape: Shape, update: Update, out: &mut [f32
 /// # Safety
 /// As [`broadcast_tiles`], for the rows and columns of the tile.
 #[inline(always)]
-unsafe fn broadcast_tile<L: Lanes, const TALL: usize, const WIDE: usize>(tile: Broadcast) {
+unsafe fn broadcast_tile<L: Lanes, const TALL: usize, const WIDE: usize, const FULL: bool>(tile: Broadcast) {
     let Broadcast { a, steps, b, out, cols, depth, last, update } = tile;
     // SAFETY: the caller's contract; a last register that is not full is read and written in part.
     unsafe {
-        let full = last == L::N;
         // The tile below is updated next, and its rows lie too far apart for the machine to foresee them.
         if update.keep != 0.0 {
             for t in 0..TALL {
@@ -207,15 +213,7 @@ unsafe fn broadcast_tile<L: Lanes, const TALL: usize, const WIDE: usize>(tile: B
         }
         let mut sums = [[L::zero(); WIDE]; TALL];
         for k in 0..depth {
-            let from = b.add(k * cols);
-            let mut row = [L::zero(); WIDE];
-            for w in 0..WIDE {
-                row[w] = if w + 1 < WIDE || full {
-                    L::load(from.add(w * L::N))
-                } else {
-                    L::load_part(from.add(w * L::N), last)
-                };
-            }
+            let row = load_row::<L, WIDE, FULL>(b.add(k * cols), last);
             for t in 0..TALL {
                 let factor = L::splat(*a.add(t * steps.row + k * steps.depth));
                 for w in 0..WIDE {
@@ -223,21 +221,59 @@ unsafe fn broadcast_tile<L: Lanes, const TALL: usize, const WIDE: usize>(tile: B
                 }
             }
         }
-        let (keep, alpha) = (L::splat(update.keep), L::splat(update.alpha));
+        // One short loop a case: a long one would not be unrolled, and the sums would go through memory.
+        let alpha = L::splat(update.alpha);
+        if update.keep == 0.0 {
+            for t in 0..TALL {
+                let values = sums[t].map(|sum| L::multiply(alpha, sum));
+                store_row::<L, WIDE, FULL>(out.add(t * cols), values, last);
+            }
+            return;
+        }
+        if update.keep != 1.0 {
+            let keep = L::splat(update.keep);
+            for t in 0..TALL {
+                let kept = load_row::<L, WIDE, FULL>(out.add(t * cols), last).map(|value| L::multiply(keep, value));
+                store_row::<L, WIDE, FULL>(out.add(t * cols), kept, last);
+            }
+        }
         for t in 0..TALL {
+            let mut row = load_row::<L, WIDE, FULL>(out.add(t * cols), last);
             for w in 0..WIDE {
-                let to = out.add(t * cols + w * L::N);
-                let whole = w + 1 < WIDE || full;
-                let mut value = L::multiply(alpha, sums[t][w]);
-                if update.keep != 0.0 {
-                    let before = if whole { L::load(to) } else { L::load_part(to, last) };
-                    value = L::fused(alpha, sums[t][w], L::multiply(keep, before));
-                }
-                if whole {
-                    L::store(to, value);
-                } else {
-                    L::store_part(to, value, last);
-                }
+                row[w] = L::fused(alpha, sums[t][w], row[w]);
+            }
+            store_row::<L, WIDE, FULL>(out.add(t * cols), row, last);
+        }
+    }
+}
+
+/// # Safety
+/// As [`broadcast_tiles`], for `WIDE` registers, of the last its first `last` lanes unless it is `FULL`.
+#[inline(always)]
+unsafe fn load_row<L: Lanes, const WIDE: usize, const FULL: bool>(from: *const f32, last: usize) -> [L::Vector; WIDE] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut row = [L::zero(); WIDE];
+        for w in 0..WIDE {
+            let from = from.add(w * L::N);
+            row[w] = if FULL || w + 1 < WIDE { L::load(from) } else { L::load_part(from, last) };
+        }
+        row
+    }
+}
+
+/// # Safety
+/// As [`load_row`].
+#[inline(always)]
+unsafe fn store_row<L: Lanes, const WIDE: usize, const FULL: bool>(to: *mut f32, row: [L::Vector; WIDE], last: usize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        for w in 0..WIDE {
+            let to = to.add(w * L::N);
+            if FULL || w + 1 < WIDE {
+                L::store(to, row[w]);
+            } else {
+                L::store_part(to, row[w], last);
             }
         }
     }
@@ -287,6 +323,7 @@ unsafe fn dot_tiles<L: Lanes>(shape: Shape, update: Update, out: &mut [f32], a: 
 /// `done + block.depth` is within the depth.
 #[inline(always)]
 unsafe fn dot_block<L: Lanes>(block: Dots, done: usize, rows: Range<usize>, cols: Range<usize>) {
+    let whole = block.depth.is_multiple_of(L::N);
     let mut col = cols.start;
     while col < cols.end {
         let wide = DOTS.min(cols.end - col);
@@ -303,9 +340,9 @@ unsafe fn dot_block<L: Lanes>(block: Dots, done: usize, rows: Range<usize>, cols
                     ..block
                 };
                 if L::TALL == 6 {
-                    sized!(dot_tile, L, tall, wide, (tile), [1 2 3 4 5 6], [1 2 3 4]);
+                    sized!(dot_tile, L, tall, wide, whole, (tile), [1 2 3 4 5 6], [1 2 3 4]);
                 } else {
-                    sized!(dot_tile, L, tall, wide, (tile), [1 2 3], [1 2 3 4]);
+                    sized!(dot_tile, L, tall, wide, whole, (tile), [1 2 3], [1 2 3 4]);
                 }
             }
             row += tall;
@@ -317,7 +354,7 @@ unsafe fn dot_block<L: Lanes>(block: Dots, done: usize, rows: Range<usize>, cols
 /// # Safety
 /// As [`dot_tiles`], for the rows, columns and depth of the tile.
 #[inline(always)]
-unsafe fn dot_tile<L: Lanes, const TALL: usize, const WIDE: usize>(tile: Dots) {
+unsafe fn dot_tile<L: Lanes, const TALL: usize, const WIDE: usize, const FULL: bool>(tile: Dots) {
     let Dots { a, b, out, cols, stride, depth, update } = tile;
     // SAFETY: the caller's contract; numbers past the last whole register are read in part.
     unsafe {
@@ -340,8 +377,8 @@ unsafe fn dot_tile<L: Lanes, const TALL: usize, const WIDE: usize>(tile: Dots) {
             }
             k += L::N;
         }
-        let rest = depth - whole;
-        if rest > 0 {
+        if !FULL {
+            let rest = depth - whole;
             let mut right = [L::zero(); WIDE];
             for w in 0..WIDE {
                 right[w] = L::load_part(b.add(w * stride + whole), rest);
