@@ -37,6 +37,8 @@ const TOP: f64 = 40.0;
 const GAP: f64 = 36.0;
 const BOTTOM: f64 = 56.0;
 const LEGEND_ROW: f64 = 20.0;
+/// Lines with more points than this have no dots.
+const DOTS: usize = 12;
 /// Panels in one row.
 const ACROSS: usize = 3;
 
@@ -118,6 +120,11 @@ impl Figure {
         names
     }
 
+    fn dots(&self) -> Dots {
+        let longest = self.panels.iter().flat_map(|panel| &panel.lines).map(|line| line.points.len()).max();
+        if longest.is_some_and(|points| points <= DOTS) { Dots::All } else { Dots::Single }
+    }
+
     fn y_range(&self) -> (f64, f64) {
         let values = self.panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points).map(|(_, y)| *y);
         let lowest = values.filter(|y| y.is_finite()).fold(1.0_f64, f64::min);
@@ -181,12 +188,12 @@ impl Figure {
         }
         for line in &panel.lines {
             let place = names.iter().position(|name| *name == line.name).unwrap_or(0);
-            draw_line(svg, line, frame, style(place));
+            draw_line(svg, line, frame, style(place), self.dots());
         }
     }
 }
 
-fn draw_line(svg: &mut String, line: &Line, frame: &Frame, (colour, dash): (&str, &str)) {
+fn draw_line(svg: &mut String, line: &Line, frame: &Frame, (colour, dash): (&str, &str), dots: Dots) {
     let points: Vec<(f64, f64)> = line
         .points
         .iter()
@@ -200,12 +207,19 @@ fn draw_line(svg: &mut String, line: &Line, frame: &Frame, (colour, dash): (&str
          stroke-dasharray=\"{dash}\"/>",
         path.join(" ")
     );
-    // Dots tell measurements from the lines between them, as long as there is room.
-    if points.len() <= 40 {
+    // A line of one point would not be seen without its dot.
+    if dots == Dots::All || points.len() == 1 {
         for (x, y) in points {
             let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
         }
     }
+}
+
+/// Which measurements are dotted: all of a figure, as long as there is room, or none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dots {
+    All,
+    Single,
 }
 
 impl Panel {

@@ -26,7 +26,8 @@ pub enum Talk {
 pub(crate) struct Display {
     arm: String,
     kind: Kind,
-    started: Instant,
+    /// When rounds began, and how many were done then: reading the data is no round.
+    began: Option<(Instant, u64)>,
     last: Option<Instant>,
 }
 
@@ -50,7 +51,7 @@ impl Display {
             }
             Talk::Progress => Kind::Lines,
         };
-        Self { arm: arm.to_owned(), kind, started: Instant::now(), last: None }
+        Self { arm: arm.to_owned(), kind, began: None, last: None }
     }
 
     /// Whether it is time to show something again.
@@ -66,8 +67,12 @@ impl Display {
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn show(&mut self, progress: &Progress, training_seconds: f64, now: Instant, new_task: bool) {
         self.last = Some(now);
-        let elapsed = (now - self.started).as_secs_f64();
-        let text = describe(progress, training_seconds, elapsed);
+        let (began, before) = *self.began.get_or_insert((now, progress.rounds_done));
+        let pace = Pace {
+            rounds: progress.rounds_done - before.min(progress.rounds_done),
+            seconds: (now - began).as_secs_f64(),
+        };
+        let text = describe(progress, training_seconds, pace);
         match &self.kind {
             Kind::Bar(bar) => {
                 bar.set_length(progress.rounds.max(1));
@@ -90,9 +95,16 @@ impl Display {
     }
 }
 
+/// Rounds done, and the real seconds that they took.
+#[derive(Clone, Copy)]
+struct Pace {
+    rounds: u64,
+    seconds: f64,
+}
+
 /// Task, epoch, accuracy, speed and the time left, as far as they are known.
 #[allow(clippy::cast_precision_loss)]
-fn describe(progress: &Progress, training_seconds: f64, elapsed: f64) -> String {
+fn describe(progress: &Progress, training_seconds: f64, pace: Pace) -> String {
     let mut parts = vec![format!("task {}/{}", progress.task + 1, progress.tasks)];
     if progress.epochs > 1 {
         parts.push(format!("epoch {}/{}", (progress.epoch + 1).min(progress.epochs), progress.epochs));
@@ -103,9 +115,9 @@ fn describe(progress: &Progress, training_seconds: f64, elapsed: f64) -> String 
     if progress.agent_steps > 0 && training_seconds > 0.05 {
         parts.push(format!("{} steps/s", grouped(progress.agent_steps as f64 / training_seconds)));
     }
-    if progress.rounds_done > 0 && elapsed > 1.0 {
+    if pace.rounds > 0 && pace.seconds > 1.0 {
         let left = progress.rounds.saturating_sub(progress.rounds_done) as f64;
-        parts.push(format!("{} left", seconds(elapsed * left / progress.rounds_done as f64)));
+        parts.push(format!("{} left", seconds(pace.seconds * left / pace.rounds as f64)));
     }
     parts.join(", ")
 }
@@ -126,8 +138,11 @@ mod tests {
             agent_steps: 24_000,
             accuracy: Some(0.9142),
         };
-        let text = describe(&progress, 2.0, 4.0);
+        let text = describe(&progress, 2.0, Pace { rounds: 100, seconds: 4.0 });
         assert_eq!(text, "task 2/5, epoch 1/3, accuracy 91.42 %, 12 000 steps/s, 12.0 s left");
-        assert_eq!(describe(&Progress { tasks: 1, ..Progress::default() }, 0.0, 0.0), "task 1/1");
+        assert_eq!(
+            describe(&Progress { tasks: 1, ..Progress::default() }, 0.0, Pace { rounds: 0, seconds: 0.0 }),
+            "task 1/1"
+        );
     }
 }
