@@ -202,6 +202,9 @@ pub trait Engine {
 
     /// Runs `work` on the rows of `agents` (ascending), in whatever chunks the device likes; at most `scratch` scratch
     /// slots. Returns the sum of minibatch losses of each agent, in the order given.
+    ///
+    /// # Panics
+    /// If the geometry is not one of the engine's network, if agents do not ascend, or if a block has no row for one.
     fn visit<F>(
         &self,
         geometry: &Geometry,
@@ -216,7 +219,8 @@ pub trait Engine {
     /// `out[i] ← Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
     fn mix(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);
 
-    /// `out[i] ← out[i] + Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
+    /// `out[i] ← out[i] + Σ_j c_ij · input[j]` for every row of the plan, terms added to `out[i]` one after the other in the
+    /// plan's order.
     fn mix_into(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);
 
     /// Turns whole rows into coordinates: for every coordinate chart `coordinates ← W S` and `whole ← W − (W S) Sᵀ` (the
@@ -226,7 +230,8 @@ pub trait Engine {
     /// Back again: `whole ← B + C Sᵀ`, all else copied from `coordinates`. The inverse of [`Engine::enter`] up to rounding.
     fn leave(&self, geometry: &Geometry, whole: &mut Self::Block, coordinates: &Self::Block);
 
-    /// Evaluates agents' whole rows on samples with the head of `task`; no gradient.
+    /// Evaluates agents' whole rows on samples with the head of `task`; no gradient. Of equal highest scores the first class
+    /// counts.
     fn evaluate(&self, whole: &Self::Block, agents: &[AgentId], samples: &dyn Samples, task: TaskId) -> Vec<Score>;
 
     /// The inputs of every projected layer, `[n, d]` each, when `agent`'s whole row is shown the samples at `indices`.

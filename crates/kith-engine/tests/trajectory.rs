@@ -67,16 +67,21 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn projected(importance: bool) -> Geometry {
+    projected_at([7, 5, 4], importance)
+}
+
+fn projected_at(ranks: [usize; 3], importance: bool) -> Geometry {
     let chart = |label, d, r| Chart::Projected {
         basis: basis(label, d, r).0,
         importance: importance.then(|| noise(5, r).iter().map(|v| v.abs()).collect()),
     };
-    geometry(&network(), vec![chart(1, 20, 7), chart(2, 12, 5), chart(3, 9, 4)], 0)
+    geometry(&network(), vec![chart(1, 20, ranks[0]), chart(2, 12, ranks[1]), chart(3, 9, ranks[2])], 0)
 }
 
 #[test]
 fn the_projected_gradient_is_the_raw_gradient_projected() {
-    for geometry in [projected(false), projected(true)] {
+    for geometry in [projected(false), projected(true), projected_at([20, 0, 9], false), projected_at([20, 0, 9], true)]
+    {
         let engine = engine(&network(), 1);
         let mut block = block_of(&engine, &noise(2, geometry.layout.len()));
         let mut fused = engine.block(1, geometry.layout.len());

@@ -62,16 +62,16 @@ pub(crate) enum Start {
 fn combine_body(out: &mut [f32], start: Start, terms: &[(f32, &[f32])]) {
     let mut rest = terms;
     let mut start = start;
-    // The first pass writes, later passes add; up to four terms a pass, each added to the sum so far in order.
+    // The first pass writes, later passes add; up to five terms a pass (a torus), each added to the sum so far in order.
     loop {
-        let (now, later) = rest.split_at(rest.len().min(4));
+        let (now, later) = rest.split_at(rest.len().min(5));
         match (start, now) {
             (Start::Zero, []) => out.fill(0.0),
             (Start::Output, []) => {}
             (Start::Zero, &[(a, x)]) => each(out, |i, _| a * x[i], [x]),
             (Start::Zero, &[(a, x), (b, y)]) => each(out, |i, _| a * x[i] + b * y[i], [x, y]),
             (Start::Zero, &[(a, x), (b, y), (c, z)]) => each(out, |i, _| a * x[i] + b * y[i] + c * z[i], [x, y, z]),
-            (Start::Zero, &[(a, x), (b, y), (c, z), (d, w), ..]) => {
+            (Start::Zero, &[(a, x), (b, y), (c, z), (d, w)]) => {
                 each(out, |i, _| a * x[i] + b * y[i] + c * z[i] + d * w[i], [x, y, z, w]);
             }
             (Start::Output, &[(a, x)]) => each(out, |i, o| o + a * x[i], [x]),
@@ -79,8 +79,14 @@ fn combine_body(out: &mut [f32], start: Start, terms: &[(f32, &[f32])]) {
             (Start::Output, &[(a, x), (b, y), (c, z)]) => {
                 each(out, |i, o| o + a * x[i] + b * y[i] + c * z[i], [x, y, z]);
             }
-            (Start::Output, &[(a, x), (b, y), (c, z), (d, w), ..]) => {
+            (Start::Output, &[(a, x), (b, y), (c, z), (d, w)]) => {
                 each(out, |i, o| o + a * x[i] + b * y[i] + c * z[i] + d * w[i], [x, y, z, w]);
+            }
+            (Start::Zero, &[(a, x), (b, y), (c, z), (d, w), (e, v), ..]) => {
+                each(out, |i, _| a * x[i] + b * y[i] + c * z[i] + d * w[i] + e * v[i], [x, y, z, w, v]);
+            }
+            (Start::Output, &[(a, x), (b, y), (c, z), (d, w), (e, v), ..]) => {
+                each(out, |i, o| o + a * x[i] + b * y[i] + c * z[i] + d * w[i] + e * v[i], [x, y, z, w, v]);
             }
         }
         if later.is_empty() {

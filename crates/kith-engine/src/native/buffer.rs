@@ -8,7 +8,7 @@ const LINE: usize = 16;
 /// Numbers whose first lies on a cache line. Grows, never shrinks.
 ///
 /// Zeros come from the allocator's zeroed pages and a place inside them is chosen, rather than asking for an aligned
-/// allocation: the standard library clears those by hand and so touches every page.
+/// allocation: the standard library clears those by hand and so touches every page, needed or not.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffer {
     data: Vec<f32>,
