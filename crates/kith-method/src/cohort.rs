@@ -13,8 +13,8 @@ pub struct Setup {
     pub parts: Parts,
     /// Layout of whole parameter rows.
     pub layout: Layout,
-    /// One row an agent.
-    pub initial: Vec<Vec<f32>>,
+    /// How many agents.
+    pub agents: usize,
     /// Row i: neighbours j that send to agent i, ascending, with w_ij; self left out.
     pub weights: Vec<Vec<(AgentId, f64)>>,
 }
@@ -43,14 +43,15 @@ pub struct Cohort<E: Engine> {
 }
 
 impl<E: Engine> Cohort<E> {
-    /// A cohort at its start, before the first task.
+    /// A cohort at its start, before the first task; `initial` writes an agent's first row.
     #[must_use]
-    pub fn new(engine: E, setup: Setup) -> Self {
-        let Setup { parts, layout, initial, weights } = setup;
-        let agents = initial.len();
+    pub fn new(engine: E, setup: Setup, mut initial: impl FnMut(AgentId, &mut [f32])) -> Self {
+        let Setup { parts, layout, agents, weights } = setup;
         let mut whole = engine.block(agents, layout.len());
-        for (agent, row) in initial.iter().enumerate() {
-            engine.upload(&mut whole, AgentId::from(agent), row);
+        let mut row = vec![0.0; layout.len()];
+        for agent in (0..agents).map(AgentId::from) {
+            initial(agent, &mut row);
+            engine.upload(&mut whole, agent, &row);
         }
         let exchanges = parts.exchange.kind != ExchangeKind::None;
         let public = engine.block(if exchanges { agents } else { 0 }, layout.len());

@@ -70,9 +70,10 @@ fn cohort(file: &Quadratics, parts: Parts, mixing: &[Vec<f64>]) -> Cohort<Native
         Setup {
             parts,
             layout: Layout { tensors: vec![tensor] },
-            initial: file.initial.iter().map(|row| to_f32(row)).collect(),
+            agents: file.initial.len(),
             weights: weights.collect(),
         },
+        |agent, row| row.copy_from_slice(&to_f32(&file.initial[agent.index()])),
     )
 }
 

@@ -114,13 +114,12 @@ impl<'a, E: Engine> Run<'a, E> {
         let layout = experiment.network.layout()?;
         let agents = experiment.graph.agents();
         let exchanges = experiment.parts.exchange.kind != ExchangeKind::None;
-        let initial = (0..agents).map(|agent| initial_row(&experiment, layout.len(), agent)).collect();
         let weights = (0..agents).map(AgentId::from).map(|agent| {
             let others = experiment.mixing.row(agent).iter().copied().filter(|(peer, _)| *peer != agent);
             if exchanges { others.collect() } else { Vec::new() }
         });
-        let setup = Setup { parts: experiment.parts.clone(), layout, initial, weights: weights.collect() };
-        let cohort = Cohort::new(engine, setup);
+        let setup = Setup { parts: experiment.parts.clone(), layout, agents, weights: weights.collect() };
+        let cohort = Cohort::new(engine, setup, |agent, row| initial_row(&experiment, agent, row));
         let plan = plan(&experiment);
         let neighbours: Vec<Vec<Neighbour>> = (0..agents)
             .map(|agent| if exchanges { neighbours(experiment.graph, AgentId::from(agent)) } else { Vec::new() })
@@ -462,15 +461,13 @@ impl<'a, E: Engine> Run<'a, E> {
     }
 }
 
-fn initial_row(experiment: &Experiment<'_>, len: usize, agent: usize) -> Vec<f32> {
-    let mut row = vec![0.0; len];
+fn initial_row(experiment: &Experiment<'_>, agent: AgentId, row: &mut [f32]) {
     let mut stream = if experiment.train.same_start {
         experiment.seeds.shared(Purpose::Initialise, 0)
     } else {
-        experiment.seeds.agent(Purpose::Initialise, AgentId::from(agent), 0)
+        experiment.seeds.agent(Purpose::Initialise, agent, 0)
     };
-    initialise(experiment.network, &mut stream, &mut row);
-    row
+    initialise(experiment.network, &mut stream, row);
 }
 
 fn plan(experiment: &Experiment<'_>) -> Plan {
