@@ -143,7 +143,10 @@ impl<E: Engine> Cohort<E> {
         if let Some(momentum) = &mut self.momentum {
             self.engine.reshape(momentum, len);
         }
-        self.kept.clear();
+        if in_coordinates {
+            // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes.
+            self.kept.clear();
+        }
         self.planned = None;
     }
 

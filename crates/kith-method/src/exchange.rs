@@ -29,7 +29,7 @@ pub struct Mixing<'a> {
     pub agent: AgentId,
     /// Neighbours whose payload of this round is here, ascending.
     pub fresh: &'a [AgentId],
-    /// Neighbours with whom an exchange of this round was opened, ascending.
+    /// Neighbours from whom a payload of this round is expected, ascending.
     pub opened: &'a [AgentId],
     /// Flows of earlier rounds.
     pub late: Vec<LateFlow>,
@@ -130,30 +130,34 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
-    /// Keeps the public rows of exchanges that one end at least has still to apply.
+    /// Keeps the public rows of exchanges that one end at least has still to apply, both ends' rows for each.
     fn keep_unsettled(&mut self, round: Round, rows: &[Mixing<'_>]) {
-        let hears = |agent: AgentId, peer: AgentId| {
-            rows.binary_search_by_key(&agent, |row| row.agent).is_ok_and(|at| rows[at].fresh.contains(&peer))
-        };
+        let of = |agent: AgentId| rows.binary_search_by_key(&agent, |row| row.agent).ok().map(|at| &rows[at]);
+        let waits = |row: &Mixing<'_>, peer: AgentId| row.opened.contains(&peer) && !row.fresh.contains(&peer);
+        let owes = |row: &Mixing<'_>, peer: AgentId| row.late.iter().any(|late| late.peer == peer);
         for row in rows {
             for &peer in row.opened {
-                let both = row.fresh.contains(&peer) && hears(peer, row.agent);
-                if both && row.late.iter().all(|late| late.peer != peer) {
-                    let peer_late = rows.binary_search_by_key(&peer, |row| row.agent);
-                    if peer_late.is_ok_and(|at| rows[at].late.iter().all(|late| late.peer != row.agent)) {
-                        self.kept.forget(row.agent, peer);
-                    }
-                } else if !both {
-                    let mut copy = vec![0.0; self.geometries[0].layout.len()];
-                    let public = match self.parts.exchange.kind {
-                        ExchangeKind::Difference => &self.public,
-                        _ => self.coordinates.as_ref().unwrap_or(&self.whole),
-                    };
-                    self.engine.download(public, row.agent, &mut copy);
-                    self.kept.0.entry((row.agent, peer)).or_default().insert(round, copy);
+                if waits(row, peer) {
+                    self.keep(round, row.agent, peer);
+                    self.keep(round, peer, row.agent);
+                } else if !owes(row, peer)
+                    && of(peer).is_none_or(|there| !waits(there, row.agent) && !owes(there, row.agent))
+                {
+                    self.kept.forget(row.agent, peer);
                 }
             }
         }
+    }
+
+    /// Keeps the public row of `from` for the exchange with `to`.
+    fn keep(&mut self, round: Round, from: AgentId, to: AgentId) {
+        let mut copy = vec![0.0; self.geometries[0].layout.len()];
+        let public = match self.parts.exchange.kind {
+            ExchangeKind::Difference => &self.public,
+            ExchangeKind::Model | ExchangeKind::None => self.coordinates.as_ref().unwrap_or(&self.whole),
+        };
+        self.engine.download(public, from, &mut copy);
+        self.kept.0.entry((from, to)).or_default().insert(round, copy);
     }
 
     #[allow(clippy::cast_possible_truncation)]
@@ -168,7 +172,6 @@ impl<E: Engine> Cohort<E> {
                 let flow = (late.rate * weights[at].1) as f32;
                 let theirs = self.kept.get(late.peer, row.agent, late.round);
                 let mine = self.kept.get(row.agent, late.peer, late.round);
-                // Rows of an earlier task are in other coordinates: that exchange is void on both sides.
                 let (Some(theirs), Some(mine)) = (theirs, mine) else { continue };
                 for ((value, theirs), mine) in own.iter_mut().zip(theirs).zip(mine) {
                     *value += flow * (theirs - mine);

@@ -101,7 +101,7 @@ pub enum Output {
         round: Round,
         /// Neighbours whose payload of this round is mixed now, ascending.
         fresh: Vec<AgentId>,
-        /// Neighbours with whom an exchange of this round was opened, ascending: those not fresh may settle later.
+        /// Neighbours from whom a payload of this round is expected, ascending: those not fresh may settle later.
         opened: Vec<AgentId>,
         /// Earlier exchanges that settled since.
         late: Vec<Late>,
@@ -163,6 +163,12 @@ impl Agent {
     #[must_use]
     pub const fn round(&self) -> Round {
         self.round
+    }
+
+    /// Flows that settled after the agent's last round, to be applied before anything else is done with its row.
+    #[must_use]
+    pub fn take_late(&mut self) -> Vec<Late> {
+        std::mem::take(&mut self.late)
     }
 
     /// Exchanges that ended at the deadline without the neighbour's payload.
@@ -300,9 +306,9 @@ impl Agent {
             let edge = &self.edges[index];
             let open = edge.open.filter(|open| open.round == round);
             let settled_now = edge.unbroken_since == Some(round);
-            if open.is_some() || settled_now {
+            if way != Peer::Sink && (open.is_some() || settled_now) {
                 opened.push(edge.peer);
-                if way != Peer::Sink && open.is_none_or(|open| open.theirs_received) {
+                if open.is_none_or(|open| open.theirs_received) {
                     fresh.push(edge.peer);
                 }
             }
@@ -394,8 +400,8 @@ impl Agent {
         if from.is_some() {
             out.push(Output::Adopt(task));
         }
-        for edge in &mut self.edges {
-            if edge.up && Some(edge.peer) != from {
+        for (edge, neighbour) in self.edges.iter_mut().zip(&self.config.neighbours) {
+            if edge.up && Some(edge.peer) != from && neighbour.way != Peer::Source {
                 edge.basis = Some((task, now.after(self.config.retransmit)));
                 out.push(Output::Send {
                     to: edge.peer,

@@ -12,6 +12,8 @@ use crate::Traffic;
 const MEAN_TOLERANCE: f32 = 2e-6;
 /// The mean update of a task may have this share of its length in the core space.
 const CORE_TOLERANCE: f64 = 1e-3;
+/// Rounding may move weights by this share of their length, in any direction.
+const ROUNDING: f64 = 1e-5;
 
 /// A global truth that does not hold.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -128,6 +130,13 @@ impl Checks {
         Ok(())
     }
 
+    /// Agent 0 comes back: its neighbour's copy starts afresh.
+    pub(crate) fn rejoined(&mut self, agent: AgentId) {
+        if agent == AgentId(0) {
+            self.replica.fill(0.0);
+        }
+    }
+
     /// Remembers where a task's weights start; call when rows are whole.
     pub(crate) fn remember<E: Engine>(&mut self, cohort: &Cohort<E>, agents: &[AgentId]) {
         self.start = cohort.consensus(agents).0;
@@ -148,19 +157,21 @@ impl Checks {
         let memory = cohort.memory(agents.first().copied().unwrap_or_default());
         for (layer, (tensor, memory)) in cohort.layout().projected().zip(memory).enumerate() {
             let basis = memory.basis();
-            let (mut within, mut total) = (0.0_f64, 0.0_f64);
+            let (mut within, mut total, mut size) = (0.0_f64, 0.0_f64, 0.0_f64);
             for row in 0..tensor.rows {
                 let place = tensor.offset + row * tensor.cols;
                 let moved: Vec<f64> =
                     (place..place + tensor.cols).map(|at| f64::from(end[at]) - f64::from(self.start[at])).collect();
                 total += moved.iter().map(|value| value * value).sum::<f64>();
+                size += end[place..place + tensor.cols].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
                 for column in 0..basis.cols() {
                     let part: f64 = moved.iter().enumerate().map(|(at, m)| m * f64::from(basis.get(at, column))).sum();
                     within += part * part;
                 }
             }
-            let share = (within / total.max(1e-12)).sqrt();
-            if share > CORE_TOLERANCE || share.is_nan() {
+            let explained = CORE_TOLERANCE * total.sqrt() + ROUNDING * size.sqrt();
+            if within.sqrt() > explained || within.is_nan() {
+                let share = (within / total).sqrt();
                 return Err(CheckError::CoreSpace { round, layer, share, allowed: CORE_TOLERANCE });
             }
         }

@@ -93,6 +93,6 @@ pub struct Outcome {
     pub missed_exchanges: u64,
     /// Digest of all agents' parameters at the end, in agent order.
     pub parameter_digest: Digest,
-    /// Digest of every decision of every round: equal traces mean equal runs.
+    /// Digest of every decision of every round: who mixed whose payload when, not the numbers.
     pub trace_digest: Digest,
 }

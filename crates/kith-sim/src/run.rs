@@ -233,6 +233,9 @@ impl<'a, E: Engine> Run<'a, E> {
         self.begin(plan.stage.task)?;
         for &(agent, source) in &plan.joins {
             self.cohort.take_over(agent, source);
+            if let Some(checks) = &mut self.checks {
+                checks.rejoined(agent);
+            }
         }
         let local_steps = self.experiment.train.local_steps;
         let index = plan.stage.index;

@@ -20,7 +20,7 @@ pub struct Row {
     pub agent: AgentId,
     /// Whose payloads of this round it mixes, ascending.
     pub fresh: Vec<AgentId>,
-    /// With whom it opened an exchange of this round, ascending.
+    /// From whom it expects a payload of this round, ascending.
     pub opened: Vec<AgentId>,
     /// Earlier exchanges whose flow it applies now.
     pub late: Vec<Late>,
@@ -48,6 +48,13 @@ pub enum Step {
     Basis(TaskId, AgentId),
     /// No agent is left, or all are done.
     Done,
+}
+
+/// Whether rounds that wait until nothing is under way are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Included,
+    Excluded,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,7 +186,7 @@ impl Timeline {
         if total == 0.0 { 0.0 } else { waited as f64 / total }
     }
 
-    /// Digest of every decision so far.
+    /// Digest of every decision so far: who mixed what when, not the numbers.
     #[must_use]
     pub fn trace_digest(&self) -> Digest {
         self.trace.clone().finish()
@@ -194,11 +201,14 @@ impl Timeline {
     /// Goes on until there is something for the arithmetic to do.
     pub fn step(&mut self) -> Step {
         loop {
-            if let Some(plan) = self.complete() {
+            if let Some(plan) = self.complete(Held::Excluded) {
                 return Step::Round(plan);
             }
             let Some(Reverse((time, _, event))) = self.queue.pop() else {
-                return self.idle();
+                if let Some(step) = self.idle() {
+                    return step;
+                }
+                continue;
             };
             self.now = self.now.max(time);
             match event {
@@ -224,30 +234,75 @@ impl Timeline {
         }
     }
 
-    /// Nothing is under way: either all wait for a basis, or the run is over.
-    fn idle(&self) -> Step {
-        let leader = self.settings.leader.index();
-        let order = (leader..self.agents.len()).chain(0..leader);
+    /// Nothing is under way: either all wait for a basis, or the run is over. Nothing to return if links came back.
+    fn idle(&mut self) -> Option<Step> {
+        let first = self.settings.leader.index();
+        let order = (first..self.agents.len()).chain(0..first);
         let mut waiting = order.filter(|&agent| self.alive[agent] && self.agents[agent].awaits_basis());
-        match waiting.next() {
-            Some(agent) => {
-                let ended = Round(self.agents[agent].round().0.saturating_sub(1));
-                let task = self.settings.plan.stage(ended).map_or(TaskId(0), |stage| stage.task);
-                Step::Basis(task, AgentId::from(agent))
-            }
-            None => Step::Done,
+        let Some(leader) = waiting.next().map(AgentId::from) else {
+            return Some(self.complete(Held::Included).map_or(Step::Done, Step::Round));
+        };
+        if let Some(plan) = self.complete(Held::Included) {
+            return Some(Step::Round(plan));
         }
+        let unreached = self.unreached(leader);
+        if !unreached.is_empty() {
+            // No round begins while agents wait, so links that are to come back do so now; whom no basis can reach stops.
+            let due = |(index, fault): (usize, &Fault)| fault.kind == FaultKind::LinkUp && !self.fired[index];
+            let Some(index) = self.settings.faults.iter().enumerate().position(due) else {
+                for agent in unreached {
+                    self.crash(agent, self.agents[agent.index()].round());
+                }
+                return None;
+            };
+            self.fired[index] = true;
+            let fault = &self.settings.faults[index];
+            self.mend(AgentId(fault.agent), AgentId(fault.peer.unwrap_or(fault.agent)));
+            return None;
+        }
+        let ended = Round(self.agents[leader.index()].round().0.saturating_sub(1));
+        let task = self.settings.plan.stage(ended).map_or(TaskId(0), |stage| stage.task);
+        Some(Step::Basis(task, leader))
     }
 
-    fn complete(&mut self) -> Option<RoundPlan> {
-        let slowest = *self.standing.first_key_value()?.0;
+    /// Living agents that nothing from `leader` can reach.
+    fn unreached(&self, leader: AgentId) -> Vec<AgentId> {
+        let mut reached = vec![false; self.agents.len()];
+        let mut next = vec![leader];
+        reached[leader.index()] = true;
+        while let Some(agent) = next.pop() {
+            for &peer in &self.neighbours[agent.index()] {
+                if self.alive[peer.index()] && !reached[peer.index()] && self.links.is_up(agent, peer) {
+                    reached[peer.index()] = true;
+                    next.push(peer);
+                }
+            }
+        }
+        self.living().filter(|agent| !reached[agent.index()]).collect()
+    }
+
+    /// Whether a round's arithmetic waits until nothing is under way: after it rows change their meaning, or the run ends,
+    /// and flows that settle late must be applied before.
+    fn is_held(&self, round: Round) -> bool {
+        let plan = &self.settings.plan;
+        let ends = |stage: Stage| stage.last && plan.agrees_after(stage.task);
+        plan.stage(round).is_some_and(ends) || plan.stage(round.next()).is_none()
+    }
+
+    fn complete(&mut self, held: Held) -> Option<RoundPlan> {
         let round = self.next;
         let stage = self.settings.plan.stage(round)?;
-        if slowest <= round {
+        let left = self.standing.range(..=round).next().is_some();
+        if left || (held == Held::Excluded && self.is_held(round)) {
             return None;
         }
         let mut rows = self.gathered.remove(&round)?;
         rows.sort_by_key(|row| row.agent);
+        if held == Held::Included {
+            for row in &mut rows {
+                row.late.extend(self.agents[row.agent.index()].take_late());
+            }
+        }
         self.next = round.next();
         let joins = self.joins.remove(&round).unwrap_or_default();
         let plan = RoundPlan { round, stage, rows, joins };
@@ -362,7 +417,11 @@ impl Timeline {
             let peer = fault.peer.map_or(struck, AgentId);
             match fault.kind {
                 FaultKind::Crash if struck == agent => self.crash(agent, round),
-                FaultKind::Restart if !self.alive[struck.index()] && self.first_living(struck) == Some(agent) => {
+                FaultKind::Restart
+                    if !self.alive[struck.index()]
+                        && self.first_living(struck) == Some(agent)
+                        && self.can_join(round) =>
+                {
                     self.rejoin(struck, agent);
                 }
                 FaultKind::Straggler if struck == agent => {
@@ -373,11 +432,7 @@ impl Timeline {
                     self.handle(struck, Input::LinkDown(peer));
                     self.handle(peer, Input::LinkDown(struck));
                 }
-                FaultKind::LinkUp if struck.min(peer) == agent => {
-                    self.links.mend(struck, peer);
-                    self.handle(struck, Input::LinkUp(peer));
-                    self.handle(peer, Input::LinkUp(struck));
-                }
+                FaultKind::LinkUp if struck.min(peer) == agent => self.mend(struck, peer),
                 _ => continue,
             }
             self.fired[index] = true;
@@ -386,6 +441,24 @@ impl Timeline {
 
     fn first_living(&self, of: AgentId) -> Option<AgentId> {
         self.neighbours[of.index()].iter().copied().find(|peer| self.alive[peer.index()])
+    }
+
+    fn mend(&mut self, one: AgentId, other: AgentId) {
+        self.links.mend(one, other);
+        self.handle(one, Input::LinkUp(other));
+        self.handle(other, Input::LinkUp(one));
+    }
+
+    /// The first round that no agent has begun, nor waits to begin.
+    fn ahead(&self) -> Round {
+        self.standing.last_key_value().map_or(Round(0), |(round, _)| round.next())
+    }
+
+    /// An agent comes back within a task only: between tasks it would miss the basis that the others wait for.
+    fn can_join(&self, round: Round) -> bool {
+        let plan = &self.settings.plan;
+        let (now, then) = (plan.stage(round), plan.stage(self.ahead()));
+        now.zip(then).is_some_and(|(now, then)| now.task == then.task || !plan.agrees_after(now.task))
     }
 
     fn crash(&mut self, agent: AgentId, round: Round) {
@@ -398,14 +471,12 @@ impl Timeline {
 
     /// Brings an agent back with a neighbour's row, at a round that nobody has begun.
     fn rejoin(&mut self, agent: AgentId, source: AgentId) {
-        let ahead = self.standing.last_key_value().map_or(Round(0), |(round, _)| round.next());
-        if self.settings.plan.stage(ahead).is_none() {
-            return;
-        }
+        let ahead = self.ahead();
         self.alive[agent.index()] = true;
         *self.standing.entry(ahead).or_default() += 1;
         self.joins.entry(ahead).or_default().push((agent, source));
-        let bytes = self.full_len + HEADER_LEN as u64;
+        let memory: u64 = self.basis_len.values().sum();
+        let bytes = self.full_len + memory + HEADER_LEN as u64;
         let task = self.settings.plan.stage(ahead).map_or(TaskId(0), |stage| stage.task);
         self.traffic.resync(source, task, bytes);
         let arrival = self.links.carry_reliably(self.now, source, agent, bytes);

@@ -252,3 +252,57 @@ fn an_averaging_rate_below_one_keeps_agents_further_apart() {
     };
     assert!(at(0.2) > 1.5 * at(1.0), "{} {}", at(0.2), at(1.0));
 }
+
+#[test]
+fn flows_that_settle_after_a_task_ends_are_not_lost() {
+    for preset in [Preset::DPsgd, Preset::Codec] {
+        let (_, at_start) = still(preset, 1).run().expect("one round");
+        let mut small = Small { tasks: 2, ..still(preset, 40) };
+        let rule = LinkRule { last_round: Some(39), loss: Some(0.5), ..LinkRule::default() };
+        small.links = LinkSpec { deadline_ms: 2.0, retransmit_ms: 1.5, rules: vec![rule], ..LinkSpec::default() };
+        let (_, at_end) = small.run().expect("it ends");
+        let everyone = [0, 1, 2, 3, 4];
+        let gap = largest_gap(&mean(&at_start, &everyone), &mean(&at_end, &everyone));
+        assert!(gap < 1e-6, "{preset:?}: the mean moved by {gap:e}");
+    }
+}
+
+#[test]
+fn a_partition_at_the_end_of_a_task_waits_for_its_links_to_come_back() {
+    let link = |kind, round, agent, peer| Fault { kind, round, agent, peer: Some(peer), factor: None };
+    let mut small = Small::new(Preset::Codec);
+    small.faults = vec![link(FaultKind::LinkDown, 55, 0, 1), link(FaultKind::LinkDown, 55, 2, 3)];
+    let cut_off = run(&small);
+    assert_eq!(cut_off.accuracy_per_agent[0].len(), 3, "the leader's part goes on");
+    assert_eq!(cut_off.accuracy_per_agent[1].len(), 1, "no basis reaches the others, who stop");
+    small.faults.extend([link(FaultKind::LinkUp, 5000, 0, 1), link(FaultKind::LinkUp, 5000, 2, 3)]);
+    let healed = run(&small);
+    assert!(healed.accuracy_per_agent.iter().all(|agent| agent.len() == 3), "links come back before the basis");
+}
+
+#[test]
+fn an_agent_that_comes_back_as_a_task_ends_learns_the_next_one_with_the_others() {
+    let fault = |kind, round| Fault { kind, round, agent: 0, peer: None, factor: None };
+    let faults = vec![fault(FaultKind::Crash, 20), fault(FaultKind::Restart, 59)];
+    let outcome = run(&Small { faults, ..Small::new(Preset::Codec) });
+    assert!(outcome.simulated_seconds < 1.0, "nobody waits for a deadline: {} s", outcome.simulated_seconds);
+    assert_eq!(outcome.accuracy_per_agent[0].len(), 2);
+}
+
+#[test]
+fn on_a_directed_ring_agents_learn_and_send_half_as_much() {
+    let mut both_ways = Small::new(Preset::Codec);
+    both_ways.train.rounds_per_task = Some(150);
+    let mut one_way = Small { graph: "ring:5:directed", ..Small::new(Preset::Codec) };
+    one_way.train.rounds_per_task = Some(150);
+    let (both_ways, one_way) = (run(&both_ways), run(&one_way));
+    assert_eq!(one_way.bytes_training_full[1] * 2.0, both_ways.bytes_training_full[1]);
+    let accuracy = |outcome: &Outcome| outcome.accuracy_per_agent[3][2].iter().sum::<f64>() / 3.0;
+    assert!(
+        (accuracy(&one_way) - accuracy(&both_ways)).abs() < 0.05,
+        "{} {}",
+        accuracy(&one_way),
+        accuracy(&both_ways)
+    );
+    assert_eq!(one_way.missed_exchanges, 0);
+}

@@ -140,7 +140,9 @@ fn methods_that_do_not_add_up_are_refused_with_the_reason() {
 #[test]
 fn graphs_that_cannot_be_are_refused_at_their_key() {
     insta::assert_snapshot!(
-        flagged(&["graph.agents=2", "graph.family=torus", "graph.directed=true", "graph.file=no.toml"])
+        flagged(&["graph.agents=2", "graph.family=torus", "graph.file=no.toml"])
+            + "\n\n---\n\n"
+            + &message(BASE, &["graph.directed=true", "links.loss=0.1"])
             + "\n\n---\n\n"
             + &replaced(&[
                 ("family = \"ring\"", "family = \"torus\"\nrows = 4\ncolumns = 4"),

@@ -56,16 +56,15 @@ fn chain_and_memory(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
 fn exchange(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     let exchange = &subject.arm.exchange;
     subject.schedule("exchange.averaging_rate", &exchange.averaging_rate, Range::Share, problems);
-    if subject.graph.is_directed() && exchange.kind != ExchangeKind::None {
+    let links = &subject.arm.links;
+    let loses = links.loss > 0.0 || links.rules.iter().any(|rule| rule.loss.is_some_and(|loss| loss > 0.0));
+    if subject.graph.is_directed() && exchange.kind != ExchangeKind::None && (loses || !subject.arm.faults.is_empty()) {
         problems.push(
             Problem::new(
                 "graph.directed",
-                format!(
-                    "method `{}` mixes with a symmetric W, which a directed graph does not have",
-                    crate::config::preset_name(subject.arm.method)
-                ),
+                "on one-way edges nothing makes up for a lost frame, so the mean of all agents would drift",
             )
-            .accept("accepted: an undirected graph"),
+            .accept("accepted: an undirected graph, or links without loss and no [[faults]]"),
         );
     }
 }
