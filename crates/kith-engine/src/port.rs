@@ -18,6 +18,12 @@ pub enum Chart {
         /// λ of scaled gradient projection, `r` numbers in \[0, 1\].
         importance: Option<Vec<f32>>,
     },
+    /// Weights as they are; gradient `G ← (G S) Sᵀ` with `S: [d, k]`: as `Projected` with the complement for a basis, and
+    /// cheaper where the free space is the smaller one.
+    Confined {
+        /// Basis of the space in which weights may move, orthonormal columns, `[d, k]`.
+        span: Matrix,
+    },
     /// Coordinates `C: [C_out, k]` of `W = B + C Sᵀ` with a constant base `B: [C_out, d]` and `S: [d, k]`;
     /// gradient `(G S) diag(gain)`, gain = 1 where absent.
     ///

@@ -75,6 +75,15 @@ fn projected_gradients_match_for_every_rank() {
 }
 
 #[test]
+fn confined_gradients_match_for_every_width() {
+    let network = Network::mlp(9, &[6], 3, true, Head::Shared, 1);
+    for widths in [[0, 3], [1, 0], [5, 2], [9, 6]] {
+        let chart = |layer: usize, d: usize| Chart::Confined { span: basis(layer as u64, d, widths[layer]).0 };
+        holds(&network, &geometry(&network, vec![chart(0, 9), chart(1, 6)], 0));
+    }
+}
+
+#[test]
 fn coordinate_gradients_match_for_every_width() {
     for (bias, head, tasks) in [(false, Head::Shared, 1), (true, Head::PerTask, 2)] {
         let network = Network::mlp(9, &[6, 5], 3, bias, head, tasks);

@@ -107,6 +107,8 @@ impl<E: Engine> Cohort<E> {
                     } else if in_coordinates {
                         let FreeSpace { span, gain } = layer.free_space(rule);
                         Chart::Coordinates { span, gain }
+                    } else if rule == Rule::Gpm && 2 * layer.rank() > layer.dimension() {
+                        Chart::Confined { span: layer.residual() }
                     } else {
                         let importance = matches!(rule, Rule::Sgp { .. }).then(|| layer.importance());
                         Chart::Projected { basis: layer.basis(), importance }
@@ -118,7 +120,7 @@ impl<E: Engine> Cohort<E> {
                 .zip(layers)
                 .map(|(chart, layer)| match chart {
                     Chart::Coordinates { span, .. } => span.cols(),
-                    Chart::Whole | Chart::Projected { .. } => layer.dimension(),
+                    Chart::Whole | Chart::Projected { .. } | Chart::Confined { .. } => layer.dimension(),
                 })
                 .collect();
             Geometry { layout: self.layout.with_projected_columns(&widths), charts, task }

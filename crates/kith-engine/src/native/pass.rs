@@ -94,7 +94,7 @@ impl Pass {
             self.narrow[stage].ensure(batch * hold.narrow());
             widest = widest.max(hold.inputs).max(hold.outputs);
             narrowest = narrowest.max(hold.narrow());
-            if matches!(hold.hold, Hold::Projected { .. }) {
+            if matches!(hold.hold, Hold::Projected { .. } | Hold::Confined { .. }) {
                 self.residual.ensure(batch * hold.inputs);
             }
         }
@@ -232,7 +232,15 @@ impl Pass {
                 times_transposed(lift, Update::SUBTRACT, residual, core, basis.as_slice());
                 transposed_times(shape, update, weight, delta, residual);
             }
-            Hold::Whole | Hold::Fixed | Hold::Projected { .. } => {
+            Hold::Confined { span } if constraint == Constraint::Charts => {
+                let k = span.cols();
+                let free = &mut self.product.as_mut()[..batch * k];
+                let confined = &mut self.residual.as_mut()[..batch * stage.inputs];
+                times(Shape::new(batch, k, stage.inputs), Update::SET, free, x, span.as_slice());
+                times_transposed(Shape::new(batch, stage.inputs, k), Update::SET, confined, free, span.as_slice());
+                transposed_times(shape, update, weight, delta, confined);
+            }
+            Hold::Whole | Hold::Fixed | Hold::Projected { .. } | Hold::Confined { .. } => {
                 transposed_times(shape, update, weight, delta, x);
             }
         }

@@ -15,6 +15,8 @@ pub(crate) enum Hold<'g> {
     Fixed,
     /// Weights as they are, gradient projected.
     Projected { basis: &'g Matrix, importance: Option<&'g [f32]> },
+    /// Weights as they are, gradient confined to a space.
+    Confined { span: &'g Matrix },
     /// Coordinates; the base lies at `base` in the whole layout.
     Coordinates { span: &'g Matrix, gain: Option<&'g [f32]>, base: usize },
 }
@@ -57,7 +59,7 @@ impl Stage<'_> {
         match self.hold {
             Hold::Whole | Hold::Fixed => 0,
             Hold::Projected { basis, .. } => basis.cols(),
-            Hold::Coordinates { span, .. } => span.cols(),
+            Hold::Confined { span } | Hold::Coordinates { span, .. } => span.cols(),
         }
     }
 }
@@ -157,6 +159,8 @@ fn hold(chart: Option<&Chart>, base: usize) -> Hold<'_> {
         Some(Chart::Projected { basis, .. }) if basis.cols() == 0 => Hold::Whole,
         Some(Chart::Projected { basis, importance: None }) if basis.cols() == basis.rows() => Hold::Fixed,
         Some(Chart::Projected { basis, importance }) => Hold::Projected { basis, importance: importance.as_deref() },
+        Some(Chart::Confined { span }) if span.cols() == 0 => Hold::Fixed,
+        Some(Chart::Confined { span }) => Hold::Confined { span },
         Some(Chart::Coordinates { span, gain }) => Hold::Coordinates { span, gain: gain.as_deref(), base },
     }
 }
@@ -174,6 +178,10 @@ pub(crate) fn check(whole: &Layout, geometry: &Geometry) {
                 Chart::Projected { basis, importance } => {
                     assert!(basis.cols() <= basis.rows(), "a basis has no more columns than rows: {}", free.name);
                     (basis.rows(), importance.as_ref().map(|scales| (scales.len(), basis.cols())))
+                }
+                Chart::Confined { span } => {
+                    assert!(span.cols() <= span.rows(), "a span has no more columns than rows: {}", free.name);
+                    (span.rows(), None)
                 }
                 Chart::Coordinates { span, gain } => {
                     cols = span.cols();

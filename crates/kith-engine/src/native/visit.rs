@@ -103,6 +103,15 @@ impl Visit for NativeVisit<'_> {
             match stage.hold {
                 Hold::Whole | Hold::Coordinates { .. } => {}
                 Hold::Fixed => weight.fill(0.0),
+                Hold::Confined { span } => {
+                    let k = span.cols();
+                    self.product.ensure(stage.outputs * k);
+                    let free = &mut self.product.as_mut()[..stage.outputs * k];
+                    let shape = Shape::new(stage.outputs, k, stage.inputs);
+                    kernel::times(shape, Update::SET, free, weight, span.as_slice());
+                    let shape = Shape::new(stage.outputs, stage.inputs, k);
+                    kernel::times_transposed(shape, Update::SET, weight, free, span.as_slice());
+                }
                 Hold::Projected { basis, importance } => {
                     let r = basis.cols();
                     self.product.ensure(stage.outputs * r);

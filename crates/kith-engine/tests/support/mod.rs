@@ -190,6 +190,8 @@ pub fn constrained(network: &Network, geometry: &Geometry, gradient: &[f64]) -> 
                 let core = times(&scale(times(g, basis), importance), &basis.transposed());
                 out.extend(g.iter().enumerate().map(|(i, v)| v - core.get(i).unwrap_or(&0.0)));
             }
+            Chart::Confined { span } if span.cols() == 0 => out.extend(g.iter().map(|_| 0.0)),
+            Chart::Confined { span } => out.extend(times(&times(g, span), &span.transposed())),
             Chart::Coordinates { span, gain } => out.extend(scale(times(g, span), gain)),
         }
     }
