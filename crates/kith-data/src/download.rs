@@ -105,7 +105,7 @@ pub(crate) fn download(
 fn transfer(agent: &ureq::Agent, url: &str, file: &str, part: &Path, report: Report<'_>) -> Result<(), String> {
     if url.starts_with("https:") && !cfg!(feature = "https") {
         return Err(
-            "this build has no TLS: use an http:// mirror, or build kith-data with the feature https".to_owned()
+            "this build has no TLS: use an http:// mirror, or build with the default feature https".to_owned()
         );
     }
     let here = fs::metadata(part).map_or(0, |metadata| metadata.len());

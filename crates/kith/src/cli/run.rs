@@ -77,15 +77,12 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
 
 /// Whether this build has the device.
 fn available(device: Device) -> Result<(), Failure> {
-    let feature = match device {
+    let name = match device {
         Device::Cpu => return Ok(()),
         Device::Wgpu => "wgpu",
         Device::Cuda => "cuda",
     };
     Err(Failure {
-        text: format!(
-            "--device {feature}: this kith was built without the cargo feature `{feature}`\n\
-             accepted: --device cpu, or a kith built with `cargo install --path crates/kith --features {feature}`"
-        ),
+        text: format!("--device {name}: this version of kith has no engine for GPUs\naccepted: --device cpu"),
     })
 }

@@ -1,7 +1,7 @@
 //! Configuration in three stages: as written, merged, resolved.
 //!
-//! A file and the flags are read into tables that remember where each value stands ([`Written`](written)); flags and arms
-//! are laid over the base; presets are expanded and every rule is checked ([`resolve`](resolve())). After that nothing
+//! A file and the flags are read into tables that remember where each value stands (`written`); flags and arms
+//! are laid over the base; presets are expanded and every rule is checked (`resolve`). After that nothing
 //! about options can fail but what needs the data ([`check_against_data`]).
 
 mod de;
