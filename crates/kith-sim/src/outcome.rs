@@ -91,6 +91,9 @@ pub struct Outcome {
     pub communication_share: f64,
     /// Exchanges that ended at the deadline without the neighbour's frame.
     pub missed_exchanges: u64,
+    /// The mean of the living agents' parameters at the end.
+    #[serde(skip)]
+    pub mean_parameters: Vec<f32>,
     /// Digest of all agents' parameters at the end, in agent order.
     pub parameter_digest: Digest,
     /// Digest of every decision of every round: who mixed whose payload when, not the numbers.

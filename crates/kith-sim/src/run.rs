@@ -458,6 +458,8 @@ impl<'a, E: Engine> Run<'a, E> {
         self.outcome.simulated_seconds = self.timeline.now().0 as f64 / 1e9;
         self.outcome.communication_share = self.timeline.communication_share();
         self.outcome.missed_exchanges = self.timeline.missed();
+        let living: Vec<AgentId> = self.timeline.living().collect();
+        self.outcome.mean_parameters = self.cohort.consensus(&living).0;
         self.outcome.parameter_digest = self.cohort.parameter_digest();
         self.outcome.trace_digest = self.timeline.trace_digest();
         Ok((self.outcome, self.cohort))

@@ -128,6 +128,9 @@ pub struct ArmSummary {
     pub peak_rss_bytes: Option<u64>,
     /// SHA-256 of all agents' parameters.
     pub parameter_digest: Digest,
+    /// ‖x̄ − x̄₀‖ / ‖x̄₀‖ with the mean parameters x̄ of this arm and x̄₀ of the first: how far arms are apart. Absent for the first arm, and
+    /// where networks differ.
+    pub parameter_difference: Option<f64>,
     /// SHA-256 of every decision of every round.
     pub trace_digest: Digest,
 }
@@ -260,6 +263,7 @@ impl ArmSummary {
             communication_share: outcome.communication_share,
             peak_rss_bytes: measured.peak_rss_bytes,
             parameter_digest: outcome.parameter_digest,
+            parameter_difference: None,
             trace_digest: outcome.trace_digest,
         }
     }

@@ -112,13 +112,16 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     let mut summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
     let mut series = Vec::new();
     let mut failed = None;
+    let mut first: Option<Vec<f32>> = None;
     for arm in &experiment.arms {
         if running.interrupt.is_asked() {
             summary.stopped = true;
             break;
         }
         match running.arm(arm) {
-            Ok((result, curve)) => {
+            Ok((mut result, curve, mean)) => {
+                result.parameter_difference = first.as_ref().and_then(|first| relative_difference(&mean, first));
+                first.get_or_insert(mean);
                 summary.stopped |= result.stopped;
                 series.push(Series::new(&result, curve));
                 summary.arms.push(result);
@@ -159,20 +162,29 @@ fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDir
 }
 
 impl Running<'_> {
-    fn arm(&mut self, arm: &ResolvedArm) -> Result<(ArmSummary, recorder::Curve), RunError> {
+    /// Runs one arm: its summary, its curve, the mean of its agents' parameters.
+    fn arm(&mut self, arm: &ResolvedArm) -> Result<(ArmSummary, recorder::Curve, Vec<f32>), RunError> {
         let display = Display::new(&arm.name, self.settings.talk);
         let mut recorder = Recorder::new(&arm.name, &mut self.metrics, display, self.interrupt.clone());
         let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
         let result = compose::run_arm(arm, &self.search, options, &mut recorder);
         let (measured, curve) = recorder.finish();
         match result {
-            Ok(outcome) => Ok((ArmSummary::new(arm, &outcome, &measured), curve)),
+            Ok(outcome) => Ok((ArmSummary::new(arm, &outcome, &measured), curve, outcome.mean_parameters)),
             Err(compose::RunError::Shape(problem)) => {
                 Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
             }
             Err(source) => Err(RunError::Arm { arm: arm.name.clone(), source }),
         }
     }
+}
+
+/// ‖one − other‖ / ‖other‖, where they are of the same length.
+fn relative_difference(one: &[f32], other: &[f32]) -> Option<f64> {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let size = norm(&mut other.iter().map(|value| f64::from(*value)));
+    let apart = norm(&mut one.iter().zip(other).map(|(one, other)| f64::from(*one) - f64::from(*other)));
+    (one.len() == other.len() && size > 0.0).then(|| apart / size)
 }
 
 /// Expectations are about whole runs: an arm that was stopped is not judged.
