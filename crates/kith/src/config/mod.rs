@@ -26,7 +26,7 @@ pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
 pub use resolved::{ChecksSpec, Experiment, NetworkFamily, NetworkSpec, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
-pub use written::Overrides;
+pub use written::{FileExpectations, Overrides};
 
 use render::{Problem, Source};
 use spans::{Node, Origin, Value};
@@ -98,6 +98,12 @@ fn finish(written: Written, overrides: &Overrides, folder: &Path) -> Result<Load
 }
 
 impl Loaded {
+    /// What became of the file's `[expect]`.
+    #[must_use]
+    pub fn file_expectations(&self) -> FileExpectations {
+        self.located.written.expectations
+    }
+
     /// A problem that showed only with the data, with the line of the key that it names.
     #[must_use]
     pub fn explain(&self, arm: &str, problem: &DataProblem) -> Diagnostic {

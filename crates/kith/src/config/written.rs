@@ -40,6 +40,25 @@ pub(crate) struct Written {
     pub(crate) set: Table,
     /// Flags for one arm.
     pub(crate) set_arm: Vec<Entry>,
+    /// Whether the file's expectations are set aside.
+    pub(crate) expectations: FileExpectations,
+}
+
+/// What becomes of a file's `[expect]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileExpectations {
+    /// They are judged, or there are none.
+    Judged,
+    /// They are about the file as it stands, and a `--set` changed the experiment. Those given by `--set expect…` count still.
+    SetAside,
+}
+
+impl FileExpectations {
+    fn under(overrides: &Overrides, base: &mut Table) -> Self {
+        let changes =
+            |text: &String| !["expect", "output"].contains(&text.split(['.', '=']).next().unwrap_or("").trim());
+        if overrides.set.iter().any(changes) && base.remove("expect").is_some() { Self::SetAside } else { Self::Judged }
+    }
 }
 
 impl Written {
@@ -56,8 +75,16 @@ impl Written {
             ConfigError::one(Diagnostic::in_file(&source, &span, problem, None))
         })?;
         let arms = base.remove("arm");
-        let mut written =
-            Self { source, flags: Vec::new(), base, arms: Vec::new(), set: Table::default(), set_arm: Vec::new() };
+        let expectations = FileExpectations::under(overrides, &mut base);
+        let mut written = Self {
+            source,
+            flags: Vec::new(),
+            base,
+            arms: Vec::new(),
+            set: Table::default(),
+            set_arm: Vec::new(),
+            expectations,
+        };
         written.reject_unknown("", &written.base, &[&FILE_KEYS[..], &ARM_KEYS].concat())?;
         if let Some(arms) = arms {
             written.take_arms(arms)?;

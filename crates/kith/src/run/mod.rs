@@ -18,7 +18,7 @@ pub use directory::Manifest;
 pub use progress::Talk;
 
 use crate::compose::{self, RunOptions};
-use crate::config::{ConfigError, Loaded, ResolvedArm, Verdict, judge};
+use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
 use crate::summary::{ArmSummary, Summary};
 use directory::{Metrics, RunDirectory};
 use figures::Series;
@@ -46,6 +46,8 @@ pub struct Report {
     pub summary: Summary,
     /// Every expectation of the arms that ran to their end.
     pub verdicts: Vec<Verdict>,
+    /// What became of the file's `[expect]`.
+    pub file_expectations: FileExpectations,
     /// The run directory.
     pub directory: PathBuf,
 }
@@ -150,7 +152,8 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
         return Err(error);
     }
     let verdicts = verdicts(loaded, &summary);
-    Ok(Report { summary, verdicts, directory: directory.path().to_owned() })
+    let file_expectations = loaded.file_expectations();
+    Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned() })
 }
 
 fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDirectory, RunError> {

@@ -1,6 +1,7 @@
 //! The tables at the end of a run.
 
 use super::Report;
+use crate::config::FileExpectations;
 use crate::summary::ArmSummary;
 use crate::table::{Align, Table, dash, grouped, megabytes, percent, seconds};
 
@@ -91,8 +92,12 @@ fn memory(arm: &ArmSummary) -> String {
 }
 
 fn expectations(report: &Report) -> String {
+    let note = match report.file_expectations {
+        FileExpectations::Judged => "",
+        FileExpectations::SetAside => "\nThe file's expectations are not judged: --set changed the experiment.\n",
+    };
     if report.verdicts.is_empty() {
-        return String::new();
+        return note.to_owned();
     }
     let headings = [("", Align::Left), ("arm", Align::Left), ("expected", Align::Left), ("measured", Align::Right)];
     let mut table = Table::new(&headings);
@@ -107,5 +112,5 @@ fn expectations(report: &Report) -> String {
         let measured = verdict.actual.map_or_else(dash, |actual| format!("{actual:.6}"));
         table.row([mark.to_owned(), verdict.arm.clone(), bounds, measured]);
     }
-    format!("\nexpectations\n{}", table.render())
+    format!("\nexpectations\n{}{note}", table.render())
 }
