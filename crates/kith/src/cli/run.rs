@@ -11,7 +11,7 @@ use crate::run::{self, Settings, Talk};
 const EXAMPLES: &str = "\
 Examples:
   kith run experiments/quickstart.toml
-  kith run experiments/quickstart.toml --arm codec --seed 2 --out /tmp/runs
+  kith run experiments/quickstart.toml --arm codec --seed 2 --out elsewhere
   kith run experiments/bench-ring-mlp.toml --set graph.agents=256 --threads 1
   kith run experiments/gpm-permuted-mnist.toml --set data.dataset=fashion-mnist --json > summary.json
   kith run experiments/codec-permuted-ring.toml --set arm.codec.memory.energy_threshold=0.99
