@@ -97,11 +97,11 @@ fn max_pool_body(window: Window, plane: &[f32], out: &mut [f32], places: &mut [u
             let mut best = rows.start * width + first;
             let mut value = plane[best];
             for row in rows.clone() {
-                for at in row * width + first..row * width + end {
+                for (at, &pixel) in plane[row * width + first..row * width + end].iter().enumerate() {
                     // What is not a number wins: a run that diverged must show it.
-                    let larger = plane[at] > value || plane[at].is_nan();
-                    best = if larger { at } else { best };
-                    value = if larger { plane[at] } else { value };
+                    let larger = pixel > value || pixel.is_nan();
+                    best = if larger { row * width + first + at } else { best };
+                    value = if larger { pixel } else { value };
                 }
             }
             out[y * across + x] = value;
