@@ -270,3 +270,17 @@ fn the_hash_depends_on_what_is_run_and_not_on_how_it_is_written() {
     assert_ne!(plain, hash(BASE, &["seed=4"]));
     assert_ne!(plain, hash(BASE, &["train.learning_rate=0.02"]));
 }
+
+#[test]
+fn a_list_of_layers_makes_a_network_and_other_families_have_none() {
+    let table = "\n[network]\nfamily = \"layers\"\nhead = \"per-task\"\n[[network.layers]]\nkind = \"conv\"\n\
+                 in_channels = 1\nout_channels = 4\nkernel = 3\n[[network.layers]]\nkind = \"evo-norm\"\nchannels = 4\ngroups = 2\n";
+    let text = BASE.replace("[0.95, 0.99, 0.99]", "[0.95]") + table;
+    let network = resolve(&text, &[]).arms[0].network.network([1, 28, 28], 10, 5);
+    assert_eq!(network.features(), Ok(4 * 26 * 26));
+    assert_eq!(resolve(&text, &[]).arms[0].network.projected_layers(), 1);
+    let refused = message(&text, &["network.family=cnn5"]);
+    assert!(refused.contains("this family of networks has no layers"), "{refused}");
+    let refused = message(&text, &["network.width=8"]);
+    assert!(refused.contains("accepted: family = \"resnet-20\" or \"resnet-18\", or no width"), "{refused}");
+}

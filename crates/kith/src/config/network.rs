@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::render::Problem;
 
-/// The `[network]` table. A key that is left out takes the family's own value; [`NetworkSpec::fill`] writes it down.
+/// The `[network]` table. A key that is left out takes the family's own value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSpec {
