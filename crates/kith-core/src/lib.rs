@@ -15,7 +15,7 @@ pub use digest::{Digest, Digester};
 pub use event::{Event, Key};
 pub use ids::{AgentId, Round, TaskId};
 pub use matrix::Matrix;
-pub use network::{Head, Layer, Layout, Network, NetworkError, Role, Tensor};
+pub use network::{Affine, Head, Layer, Layout, Network, NetworkError, Norm, Role, Shape, Tensor};
 pub use sample::{Batches, Samples};
 pub use schedule::{Clock, Moving, Position, Schedule, ScheduleError};
 pub use seed::{Purpose, Seeds};

@@ -43,15 +43,38 @@ impl Batches for Noise {
 
 /// What is timed.
 struct Case {
-    name: &'static str,
-    hidden: [usize; 2],
-    bias: bool,
+    name: String,
+    network: Network,
     batch: usize,
     agents: usize,
     /// Local steps between exchanges; no exchange where there is one agent.
     local_steps: u64,
     /// Rank of the projection in each layer, if any.
     ranks: Option<[usize; 3]>,
+}
+
+fn mlp(hidden: [usize; 2], bias: bool) -> Network {
+    Network::mlp(784, &hidden, 10, bias, Head::Shared, 1)
+}
+
+/// LeNet-5 and the AlexNet of gradient projection memory on one agent, as `scripts/torch_conv.py` times them.
+fn convolutions() -> impl Iterator<Item = Case> {
+    let (grey, colour) = ([1, 28, 28], [3, 32, 32]);
+    let networks = [
+        ("LeNet-5 28 × 28", Network::of(grey, Network::lenet5(grey, true), Head::Shared, 10, true, 1)),
+        ("AlexNet-GPM 32 × 32", Network::of(colour, Network::alexnet(colour, 64), Head::Shared, 10, false, 1)),
+    ];
+    let batches = |(name, network): (&'static str, Network)| {
+        [10, 32, 128].map(|batch| Case {
+            name: format!("{name}, batch {batch}, 1 agent"),
+            network: network.clone(),
+            batch,
+            agents: 1,
+            local_steps: 1,
+            ranks: None,
+        })
+    };
+    networks.into_iter().flat_map(batches)
 }
 
 /// The first `cols` unit vectors, which is as good a basis as any for timing.
@@ -72,8 +95,8 @@ fn ring(agents: usize) -> MixingPlan {
 /// Agent-steps a second: by the clock, and by the main thread's time on the processor.
 #[allow(clippy::cast_precision_loss)]
 fn time(case: &Case, threads: usize, seconds: f64) -> Result<(f64, Option<f64>), Box<dyn std::error::Error>> {
-    let network = Network::mlp(784, &case.hidden, 10, case.bias, Head::Shared, 1);
-    let engine = NativeEngine::new(Objective::Network(network), threads)?;
+    let engine = NativeEngine::new(Objective::Network(case.network.clone()), threads)?;
+    let width = case.network.inputs();
     let layout = engine.layout().clone();
     let chart = |layer: usize, d: usize| match case.ranks {
         Some(ranks) => Chart::Projected { basis: basis(d, ranks[layer]), importance: None },
@@ -82,8 +105,9 @@ fn time(case: &Case, threads: usize, seconds: f64) -> Result<(f64, Option<f64>),
     let charts = layout.projected().enumerate().map(|(layer, tensor)| chart(layer, tensor.cols)).collect();
     let geometry = Geometry { layout: layout.clone(), charts, task: TaskId(0) };
     let mut rng = Seeds::new(1).shared(Purpose::Synthetic, 0);
-    let inputs = (0..64 * 784).map(|_| f32::from(u16::try_from(rng.next_u32() >> 16).unwrap_or(0)) / 65536.0).collect();
-    let batches = Noise { inputs, width: 784, batch: case.batch };
+    let inputs =
+        (0..64 * width).map(|_| f32::from(u16::try_from(rng.next_u32() >> 16).unwrap_or(0)) / 65536.0).collect();
+    let batches = Noise { inputs, width, batch: case.batch };
     let mut x = engine.block(case.agents, layout.len());
     let mut mixed = engine.block(case.agents, if case.agents > 1 { layout.len() } else { 0 });
     let mut row = vec![0.0; layout.len()];
@@ -125,10 +149,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let seconds = arguments.next().map_or(Ok(1.0), |text| text.parse())?;
-    let small = |name, agents, local_steps, ranks| Case {
-        name,
-        hidden: [100, 100],
-        bias: false,
+    let small = |name: &str, agents, local_steps, ranks| Case {
+        name: name.to_owned(),
+        network: mlp([100, 100], false),
         batch: 10,
         agents,
         local_steps,
@@ -141,9 +164,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         small("784-100-100-10, batch 10, 1024 agents, ring, 10 local steps", 1024, 10, None),
         small("784-100-100-10, batch 10, 1 agent, projected at ranks 300, 60, 60", 1, 100, Some([300, 60, 60])),
         Case {
-            name: "784-256-128-10 with biases, batch 32, 16 agents, ring, 1 local step",
-            hidden: [256, 128],
-            bias: true,
+            name: "784-256-128-10 with biases, batch 32, 16 agents, ring, 1 local step".to_owned(),
+            network: mlp([256, 128], true),
             batch: 32,
             agents: 16,
             local_steps: 1,
@@ -151,11 +173,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     ];
     println!("   clock      cpu  agent-steps per second on {threads} threads");
-    for case in &cases {
-        let (clock, processor) = time(case, threads, seconds)?;
+    for case in cases.into_iter().chain(convolutions()) {
+        let (clock, processor) = time(&case, threads, seconds)?;
         // With several threads the main one only waits.
-        let processor = processor.filter(|_| threads == 1).map_or_else(String::new, |rate| format!("{rate:>8.0}"));
-        println!("{clock:>8.0} {processor:>8}  {}", case.name);
+        let processor = processor.filter(|_| threads == 1).map_or_else(String::new, |rate| format!("{rate:>8.1}"));
+        println!("{clock:>8.1} {processor:>8}  {}", case.name);
     }
     Ok(())
 }

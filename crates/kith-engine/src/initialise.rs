@@ -1,53 +1,52 @@
 //! Initial parameters, drawn alike for every engine.
 
-use kith_core::{Head, Layer, Network};
+use kith_core::{Affine, Network, Role};
 use rand::Rng;
 
-/// Draws a whole parameter row as PyTorch's `nn.Linear` does by default: every weight and bias from
-/// U(−1/√fan_in, 1/√fan_in), fan_in being the layer's number of inputs (He et al. 2015 with a = √5).
+/// Draws a whole parameter row as PyTorch's layers do by default: every weight and bias from U(−1/√fan_in, 1/√fan_in), fan_in
+/// being the columns of the weight's matrix view (He et al. 2015 with a = √5); gains of normalisation layers are 1, shifts 0.
 ///
 /// `row` is in the network's layout; numbers are drawn in row order, one 32-bit word each.
 ///
 /// # Panics
-/// If `row` has another length than the network's layout.
+/// If the network's layers do not fit, or `row` has another length than its layout.
 pub fn initialise(network: &Network, rng: &mut impl Rng, row: &mut [f32]) {
-    let length = row.len();
-    let mut rest = row;
-    let mut features = network.inputs;
-    for layer in &network.layers {
-        if let Layer::Linear { inputs, outputs, bias } = *layer {
-            draw(&mut rest, linear_len(inputs, outputs, bias), inputs, rng);
-            features = outputs;
+    let layout = match network.layout() {
+        Ok(layout) => layout,
+        Err(error) => panic!("parameters of a network that does not fit: {error}"),
+    };
+    assert_eq!(row.len(), layout.len(), "numbers in a whole row");
+    let mut fan_in = 1;
+    for tensor in &layout.tensors {
+        let values = &mut row[tensor.range()];
+        let is_bias = tensor.name.ends_with(".bias");
+        match tensor.role {
+            Role::Affine(Affine::Gain) => values.fill(1.0),
+            Role::Affine(Affine::Shift) => values.fill(0.0),
+            Role::Projected(_) | Role::Free | Role::Head(_) => {
+                if !is_bias {
+                    fan_in = tensor.cols;
+                }
+                draw(values, fan_in, rng);
+            }
         }
     }
-    let heads = match network.head {
-        Head::Shared => 1,
-        Head::PerTask => network.tasks,
-    };
-    draw(&mut rest, heads * linear_len(features, network.classes, network.head_bias), features, rng);
-    assert!(rest.is_empty(), "a row of {length} numbers is longer than the network's layout");
-}
-
-fn linear_len(inputs: usize, outputs: usize, bias: bool) -> usize {
-    outputs * inputs + if bias { outputs } else { 0 }
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn draw(rest: &mut &mut [f32], len: usize, fan_in: usize, rng: &mut impl Rng) {
+fn draw(values: &mut [f32], fan_in: usize, rng: &mut impl Rng) {
     let bound = 1.0 / (fan_in as f32).sqrt();
-    let (now, later) = std::mem::take(rest).split_at_mut(len);
-    for value in now {
+    for value in values {
         // 24 bits fill a mantissa, so that the draw is exact and uniform on [0, 1).
         let unit = (rng.next_u32() >> 8) as f32 * (1.0 / 16_777_216.0);
         *value = bound * (2.0 * unit - 1.0);
     }
-    *rest = later;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kith_core::{AgentId, Purpose, Seeds};
+    use kith_core::{AgentId, Head, Network, Purpose, Seeds};
 
     #[test]
     fn weights_and_biases_are_uniform_within_one_over_root_fan_in() {

@@ -47,6 +47,15 @@ pub struct Geometry {
     pub task: TaskId,
 }
 
+impl Geometry {
+    /// Whether the numbers of normalisation layers stand still: after the first task, where a memory keeps what earlier tasks
+    /// need.
+    #[must_use]
+    pub fn freezes_affine(&self) -> bool {
+        self.task.0 > 0 && self.charts.iter().any(|chart| *chart != Chart::Whole)
+    }
+}
+
 /// A register of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
@@ -72,8 +81,8 @@ pub trait Visit {
 
     /// `into ← beta · into + alpha · ∇F(at)` on each agent's minibatch of `step`, with the charts' constraint applied.
     ///
-    /// `into` may be `at.row`: the gradient is taken at the value before the update. Frozen tensors (heads of other tasks)
-    /// count as zero gradient. The mean loss of the minibatch is kept for [`Visit::losses`].
+    /// `into` may be `at.row`: the gradient is taken at the value before the update. Frozen tensors (heads of other tasks,
+    /// and see [`Geometry::freezes_affine`]) count as zero gradient. The mean loss of the minibatch is kept for [`Visit::losses`].
     fn accumulate_gradient(&mut self, at: Point, into: Slot, beta: f32, alpha: f32, batches: &dyn Batches, step: u64);
 
     /// As [`Visit::accumulate_gradient`], but without the charts' constraint: for chains that need the raw gradient first.

@@ -27,7 +27,7 @@ fn engines(network: &Network, geometry: &Geometry, start: &[f32], batches: &Cycl
 fn holds(network: &Network, geometry: &Geometry) {
     let layout = network.layout().expect("it fits");
     let start = noise(3, layout.len());
-    let batches = Cycle { data: Data::random(4, network.inputs, network.classes as u32, 11), size: 5 };
+    let batches = Cycle { data: Data::random(4, network.inputs(), network.classes as u32, 11), size: 5 };
     let indices = [0, 1, 2, 3, 4];
     let task = geometry.task.0;
     let reference = gradient(network, &start, task, &batches.data, &indices);
@@ -56,7 +56,7 @@ fn gradients_match_for_every_bias_and_head() {
 fn gradients_match_with_relu_first_relu_twice_and_linear_after_linear() {
     let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
     let layers = vec![Layer::Relu, linear(6, 5), linear(5, 8), Layer::Relu, Layer::Relu, linear(8, 4)];
-    let network = Network { inputs: 6, layers, head: Head::Shared, classes: 3, head_bias: false, tasks: 1 };
+    let network = Network { input: [1, 1, 6], layers, head: Head::Shared, classes: 3, head_bias: false, tasks: 1 };
     holds(&network, &whole(&network, 0));
 }
 

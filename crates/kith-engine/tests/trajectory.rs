@@ -39,7 +39,7 @@ fn three_steps_match_pytorch() {
                 step["x"].as_array().expect("samples").iter().flat_map(floats).map(|v| v as f32).collect();
             let labels: Vec<u32> = floats(&step["y"]).iter().map(|&v| v as u32).collect();
             let batch = labels.len();
-            let batches = Cycle { data: Data { width: network.inputs, inputs, labels }, size: batch };
+            let batches = Cycle { data: Data { width: network.inputs(), inputs, labels }, size: batch };
             let losses = engine.visit(&geometry, &[AgentId(0)], &mut [&mut block, &mut gradient], 0, |visit| {
                 visit.accumulate_gradient(AT, Slot::Block(1), 0.0, 1.0, &batches, 0);
                 visit.accumulate_gradient(AT, Slot::Block(0), 1.0, -rate, &batches, 0);

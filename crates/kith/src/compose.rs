@@ -1,13 +1,13 @@
 //! From a resolved arm to a run: the one place where all crates meet.
 
-use kith_core::{Network, NetworkError, Seeds};
+use kith_core::{Network, NetworkError, Seeds, Shape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Mixing};
 use kith_sim::{Checked, Observer, Outcome, SimError};
 use thiserror::Error;
 
-use crate::config::{DataProblem, DataShape, ResolvedArm, check_against_data};
+use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
 
 /// How to run an arm; nothing here changes a result.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +65,23 @@ impl Parts {
         let scenario = kith_data::load(&arm.data, graph.agents(), &seeds, search)?;
         let sizes = |task: &kith_data::TaskData| task.shards.iter().map(Vec::len).collect();
         check_against_data(arm, &DataShape { shards: scenario.tasks.iter().map(sizes).collect() })?;
-        let network = arm.network.network(scenario.inputs, scenario.classes, scenario.tasks.len());
-        network.layout()?;
+        let network = arm.network.network(scenario.shape, scenario.classes, scenario.tasks.len());
+        network.layout().map_err(|error| misfit(arm, scenario.shape, &error))?;
         Ok(Self { graph, mixing, scenario, network })
     }
+}
+
+/// A network that does not fit the data, at the key that says so.
+fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem {
+    let (NetworkError::Shape { layer, .. } | NetworkError::Value { layer, .. } | NetworkError::Empty { layer, .. }) =
+        error;
+    let [channels, height, width] = shape;
+    let path = match arm.network.family {
+        NetworkFamily::Layers => format!("network.layers.{layer}"),
+        _ => "network.family".to_owned(),
+    };
+    let accepted = format!("accepted: layers that fit inputs of {channels} × {height} × {width}");
+    DataProblem { path, message: error.to_string(), accepted }
 }
 
 /// Runs an arm in the simulator.
@@ -82,7 +95,8 @@ pub fn run_arm(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
-    let engine = NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?;
+    let engine =
+        NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?.with_seeds(Seeds::new(arm.seed));
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
         graph: &parts.graph,

@@ -225,7 +225,7 @@ fn bare_words_and_single_places_of_a_list_can_be_set() {
     let set = ["data.dataset=fashion-mnist", "graph.family=ring", "network.hidden.1=64"];
     let arm = resolve(&format!("{BASE}\n[network]\nhidden = [100, 100]\n"), &set).arms.remove(0);
     assert_eq!(arm.data.dataset, "fashion-mnist");
-    assert_eq!(arm.network.hidden, [100, 64]);
+    assert_eq!(arm.network.hidden.as_deref(), Some(&[100, 64][..]));
 }
 
 #[test]
@@ -269,4 +269,18 @@ fn the_hash_depends_on_what_is_run_and_not_on_how_it_is_written() {
     assert_eq!(plain, hash(BASE, &["train.epochs_per_task=1"]));
     assert_ne!(plain, hash(BASE, &["seed=4"]));
     assert_ne!(plain, hash(BASE, &["train.learning_rate=0.02"]));
+}
+
+#[test]
+fn a_list_of_layers_makes_a_network_and_other_families_have_none() {
+    let table = "\n[network]\nfamily = \"layers\"\nhead = \"per-task\"\n[[network.layers]]\nkind = \"conv\"\n\
+                 in_channels = 1\nout_channels = 4\nkernel = 3\n[[network.layers]]\nkind = \"evo-norm\"\nchannels = 4\ngroups = 2\n";
+    let text = BASE.replace("[0.95, 0.99, 0.99]", "[0.95]") + table;
+    let network = resolve(&text, &[]).arms[0].network.network([1, 28, 28], 10, 5);
+    assert_eq!(network.features(), Ok(4 * 26 * 26));
+    assert_eq!(resolve(&text, &[]).arms[0].network.projected_layers(), 1);
+    let refused = message(&text, &["network.family=cnn5"]);
+    assert!(refused.contains("this family of networks has no layers"), "{refused}");
+    let refused = message(&text, &["network.width=8"]);
+    assert!(refused.contains("accepted: family = \"resnet-20\" or \"resnet-18\", or no width"), "{refused}");
 }

@@ -58,3 +58,58 @@ fn product(shape: Shape, update: Update, out: &mut [f32], a: &Operand<'_>, b: &O
         );
     }
 }
+
+/// A matrix in memory: number `(i, j)` lies at `first + i · row_step + j · column_step`.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) row_step: usize,
+    pub(crate) column_step: usize,
+}
+
+/// A matrix in memory to write, rows `row_step` apart, columns side by side.
+pub(crate) struct GridMut<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) row_step: usize,
+}
+
+/// `out ← keep · out + alpha · a · b`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [depth, cols]`, wherever their numbers lie.
+#[allow(clippy::cast_possible_wrap)]
+pub(crate) fn product_of_grids(shape: Shape, update: Update, out: GridMut<'_>, a: Grid<'_>, b: Grid<'_>) {
+    let Shape { rows, cols, depth } = shape;
+    if rows == 0 || cols == 0 || depth == 0 {
+        let row = |row: &mut [f32]| super::keep_only(&mut row[..cols], update.keep);
+        return out.data.chunks_mut(out.row_step.max(1)).take(rows).for_each(row);
+    }
+    assert!(out.row_step >= cols, "rows of the output do not overlap");
+    assert!((rows - 1) * out.row_step + cols <= out.data.len(), "the output of {shape:?}");
+    for (grid, rows, cols) in [(a, rows, depth), (b, depth, cols)] {
+        let last = (rows - 1) * grid.row_step + (cols - 1) * grid.column_step;
+        assert!(last < grid.data.len(), "an operand of {shape:?}");
+    }
+    // SAFETY: every number that the steps reach lies within its slice, as checked above; rows of `out`, which is borrowed
+    // alone, do not overlap. With keep = 0 it is not read (and it is initialised anyway).
+    unsafe {
+        gemm(
+            rows,
+            cols,
+            depth,
+            out.data.as_mut_ptr(),
+            1,
+            out.row_step as isize,
+            update.keep != 0.0,
+            a.data.as_ptr(),
+            a.column_step as isize,
+            a.row_step as isize,
+            b.data.as_ptr(),
+            b.column_step as isize,
+            b.row_step as isize,
+            update.keep,
+            update.alpha,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}

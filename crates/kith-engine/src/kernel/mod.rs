@@ -1,14 +1,25 @@
 //! Products of row-major matrices and arithmetic on rows: all the unsafe code of the engine, behind checked functions.
 
+#[macro_use]
+mod widest;
+
 mod general;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod pages;
+mod patches;
+mod planes;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod skinny;
 
+pub(crate) use general::{Grid, GridMut, product_of_grids};
 pub(crate) use pages::prefer_huge_pages;
+pub(crate) use patches::{Window, add_patches, patches};
+pub(crate) use planes::{
+    affine, centred_products, combine_affine, deviation, mask, max_pool, multiply, rectify, spread_mean, sum,
+    window_mean,
+};
 pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};
 
 /// Largest minibatch whose products are cut into tiles as they lie; larger operands are worth packing.

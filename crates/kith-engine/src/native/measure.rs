@@ -3,18 +3,20 @@
 use kith_core::{AgentId, Matrix, Samples, TaskId};
 
 use super::buffer::{Buffer, NativeBlock};
+use super::plan::Stage;
 use super::visit::Goal;
 use super::{NativeEngine, Objective, Workspace};
 use crate::port::Score;
 
-/// Samples that go through the network together.
-const SAMPLES: usize = 256;
+/// Samples whose layer inputs are taken together: all of them in the published settings, so that statistics of batch
+/// normalisation are those of all.
+const REPRESENTED: usize = 256;
 
 /// Columns that a thread sums over all agents before the next; part of the result's rounding, so it never changes.
 const COLUMNS: usize = 2048;
 
 impl NativeEngine {
-    /// Scores agents on all samples: every (agent, 256 samples) is a piece of work of its own, so that one agent keeps all
+    /// Scores agents on all samples: every (agent, samples that go through together) is a piece of work of its own, so that one agent keeps all
     /// threads busy; pieces are added up in order.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn scores(
@@ -25,13 +27,14 @@ impl NativeEngine {
         task: TaskId,
     ) -> Vec<Score> {
         let Some(plan) = self.whole_plan(task) else { return self.objectives(whole, agents) };
+        let together = plan.samples_together();
         let total = samples.len();
-        let pieces = total.div_ceil(SAMPLES);
+        let pieces = total.div_ceil(together);
         let work: Vec<_> = agents.iter().flat_map(|&agent| (0..pieces).map(move |piece| (agent, piece))).collect();
         let results = self.spread(work, |(agent, piece)| {
             let Workspace { pass, .. } = &mut *self.workspace();
-            let first = piece * SAMPLES;
-            pass.load_range(&plan, samples, first..total.min(first + SAMPLES));
+            let first = piece * together;
+            pass.load_range(&plan, samples, first..total.min(first + together));
             pass.forward(&plan, whole.row(agent), None);
             pass.score(&plan)
         });
@@ -53,7 +56,7 @@ impl NativeEngine {
         agents.iter().map(|agent| Score { loss: loss(agent), ..Score::default() }).collect()
     }
 
-    /// The inputs of every projected layer, `[n, d]` each; none for quadratics.
+    /// The inputs of every projected layer, `[n, d]` each, for convolutions the patches of all places; none for quadratics.
     pub(super) fn layer_inputs(
         &self,
         whole: &NativeBlock,
@@ -62,18 +65,19 @@ impl NativeEngine {
         indices: &[u32],
     ) -> Vec<Matrix> {
         let Some(plan) = self.whole_plan(TaskId(0)) else { return Vec::new() };
-        let projected: Vec<_> = (0..plan.stages.len()).filter(|&stage| plan.stages[stage].projected).collect();
-        let sizes = projected.iter().map(|&stage| indices.len() * plan.stages[stage].inputs);
-        let mut inputs: Vec<Vec<f32>> = sizes.map(Vec::with_capacity).collect();
+        let projected: Vec<_> = plan.weights().filter(|(_, stage)| stage.projected).collect();
+        let mut inputs: Vec<Vec<f32>> = projected.iter().map(|_| Vec::new()).collect();
         let Workspace { pass, .. } = &mut *self.workspace();
-        for piece in indices.chunks(SAMPLES) {
+        for piece in indices.chunks(REPRESENTED) {
             pass.load(&plan, samples, piece);
             pass.forward(&plan, whole.row(agent), None);
-            for (inputs, &stage) in inputs.iter_mut().zip(&projected) {
-                inputs.extend_from_slice(pass.inputs(&plan, stage));
+            for (inputs, &(step, _)) in inputs.iter_mut().zip(&projected) {
+                pass.inputs(&plan, step, inputs);
             }
         }
-        let matrix = |(data, &stage): (Vec<f32>, &usize)| Matrix::new(indices.len(), plan.stages[stage].inputs, data);
+        let matrix = |(data, (_, stage)): (Vec<f32>, &(usize, &Stage<'_>))| {
+            Matrix::new(data.len() / stage.inputs.max(1), stage.inputs, data)
+        };
         inputs.into_iter().zip(&projected).map(matrix).collect()
     }
 

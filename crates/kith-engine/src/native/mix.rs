@@ -93,7 +93,7 @@ fn tensors<'a>(
     whole.tensors.iter().zip(&geometry.layout.tensors).map(|(free, held)| {
         let chart = match free.role {
             Role::Projected(layer) => Some(&geometry.charts[layer]),
-            Role::Free | Role::Head(_) => None,
+            Role::Free | Role::Affine(_) | Role::Head(_) => None,
         };
         (free, held, chart)
     })

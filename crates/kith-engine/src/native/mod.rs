@@ -4,17 +4,22 @@
 //! whatever the number of threads.
 
 mod buffer;
+mod conv;
+mod linear;
 mod measure;
 mod mix;
+mod norm;
 mod pass;
 mod plan;
+mod pool;
 mod quadratic;
 mod registers;
+mod step;
 mod visit;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kith_core::{AgentId, Layout, Matrix, Network, Samples, TaskId};
+use kith_core::{AgentId, Layout, Matrix, Network, Samples, Seeds, TaskId};
 use rand::Rng;
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -48,6 +53,7 @@ pub enum Objective {
 pub struct NativeEngine {
     objective: Objective,
     layout: Layout,
+    seeds: Seeds,
     pool: Option<ThreadPool>,
     workspaces: Vec<Mutex<Workspace>>,
 }
@@ -88,7 +94,13 @@ impl NativeEngine {
             }
         };
         let workspaces = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(Self { objective, layout, pool, workspaces })
+        Ok(Self { objective, layout, seeds: Seeds::new(0), pool, workspaces })
+    }
+
+    /// The same engine with the run's random streams: dropout draws from each agent's own. Without, those of seed 0.
+    #[must_use]
+    pub fn with_seeds(self, seeds: Seeds) -> Self {
+        Self { seeds, ..self }
     }
 
     /// The layout of whole rows.
@@ -124,10 +136,10 @@ impl NativeEngine {
         }
     }
 
-    /// The stages of a geometry; none for quadratics.
+    /// The steps of a geometry; none for quadratics.
     fn plan<'g>(&self, geometry: &'g Geometry) -> Option<Plan<'g>> {
         match &self.objective {
-            Objective::Network(network) => Some(Plan::new(network, &self.layout, geometry)),
+            Objective::Network(network) => Some(Plan::new(network, &self.layout, geometry, self.seeds)),
             Objective::Quadratics(_) => {
                 assert_eq!(geometry.charts.len(), 0, "quadratics have no projected layers");
                 None
@@ -135,7 +147,7 @@ impl NativeEngine {
         }
     }
 
-    /// The stages on whole rows; none for quadratics.
+    /// The steps on whole rows; none for quadratics.
     fn whole_plan(&self, task: TaskId) -> Option<Plan<'static>> {
         match &self.objective {
             Objective::Network(network) => Some(Plan::whole(network, &self.layout, task)),

@@ -2,12 +2,17 @@
 
 use std::ops::Range;
 
-use kith_core::{AgentId, Batches, Samples};
+use kith_core::{AgentId, Batches, Purpose, Samples};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
 use super::buffer::Buffer;
-use super::plan::{Hold, Plan, Relu, Stage};
+use super::conv::Conv;
+use super::plan::{Hold, Plan, Relu};
 use super::registers::Registers;
-use crate::kernel::{Shape, Update, keep_only, scale_columns, times, times_transposed, transposed_times};
+use super::step::{Op, Step, Value};
+use super::{linear, norm, pool};
+use crate::kernel::{axpy, keep_only, mask, multiply, rectify};
 use crate::port::{Point, Slot};
 
 /// Which gradient is wanted.
@@ -26,23 +31,43 @@ pub(crate) struct Target {
     pub(crate) alpha: f32,
 }
 
+/// Memory that one step's arithmetic needs and leaves to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Temporary {
+    /// Inputs without their part in the core space, `[batch, inputs]`.
+    pub(crate) residual: Buffer,
+    /// `X M` or `δ C`, `[batch, r]`; for convolutions `G M: [C_out, r]` or `Mᵀ P`.
+    pub(crate) product: Buffer,
+    /// Patches `[d, places]` of a few images.
+    pub(crate) columns: Buffer,
+    /// The gradient of a convolution's weight before its constraint.
+    pub(crate) gradient: Buffer,
+    /// Gradients of a normalisation layer's numbers, and their places.
+    found: Vec<(usize, f64)>,
+}
+
 /// A thread's memory for one minibatch; grows to the largest seen and stays.
 #[derive(Debug, Default)]
 pub(crate) struct Pass {
     batch: usize,
     indices: Vec<u32>,
     labels: Vec<u32>,
-    /// Inputs of every stage `[batch, inputs]`, then the scores `[batch, classes]`.
+    /// Where dropout draws its masks from; nothing is dropped without.
+    stream: Option<ChaCha8Rng>,
+    /// What lies between steps: the input first, the scores last.
     values: Vec<Buffer>,
-    /// Inputs in coordinates, `Z = X S: [batch, k]`, a stage.
-    narrow: Vec<Buffer>,
-    /// Inputs without their part in the core space, `[batch, inputs]`.
-    residual: Buffer,
-    /// `X M` or `δ C`, `[batch, r]`.
-    product: Buffer,
-    /// Gradient of what a stage puts out, and of the one before it.
+    /// What a step keeps for the way back: inputs in coordinates `Z = X S: [batch, k]`, a weight made of coordinates, statistics.
+    kept: Vec<Buffer>,
+    /// What dropout multiplied by, a step.
+    masks: Vec<Buffer>,
+    /// Which pixel was the largest, a step.
+    maxima: Vec<Vec<u32>>,
+    temporary: Temporary,
+    /// Gradient of what a step puts out, and of what it takes.
     delta: Buffer,
     delta_before: Buffer,
+    /// Gradients that wait for the other path of a residual layer.
+    waiting: Vec<Buffer>,
 }
 
 impl Pass {
@@ -52,21 +77,23 @@ impl Pass {
         batches.indices(agent, step, &mut indices);
         self.load(plan, batches.samples(), &indices);
         self.indices = indices;
+        // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
+        let label = (u64::from(plan.task.0) << 40) + step;
+        let drops = plan.steps.iter().any(|step| step.dropped.is_some());
+        self.stream = plan.seeds.filter(|_| drops).map(|seeds| seeds.agent(Purpose::Dropout, agent, label));
     }
 
     /// Reads the samples at `indices`.
     pub(crate) fn load(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
-        let width = plan.inputs();
+        let width = plan.values[0].len();
         assert_eq!(samples.input_len(), width, "numbers in one sample; the network takes {width}");
         self.prepare(plan, indices.len());
+        self.stream = None;
         self.labels.clear();
         let input = &mut self.values[0].as_mut()[..indices.len() * width];
         for (&index, sample) in indices.iter().zip(input.chunks_exact_mut(width)) {
             samples.read(index, sample);
             self.labels.push(samples.label(index));
-        }
-        if plan.input_relu == Relu::Follows {
-            rectify(input);
         }
     }
 
@@ -82,46 +109,102 @@ impl Pass {
 
     fn prepare(&mut self, plan: &Plan<'_>, batch: usize) {
         self.batch = batch;
-        let stages = plan.stages.len();
-        if self.values.len() < stages + 1 {
-            self.values.resize_with(stages + 1, Buffer::default);
-            self.narrow.resize_with(stages, Buffer::default);
+        let steps = plan.steps.len();
+        if self.values.len() < plan.values.len() {
+            self.values.resize_with(plan.values.len(), Buffer::default);
         }
-        let (mut widest, mut narrowest) = (0, 0);
-        for (stage, hold) in plan.stages.iter().enumerate() {
-            self.values[stage].ensure(batch * hold.inputs);
-            self.values[stage + 1].ensure(batch * hold.outputs);
-            self.narrow[stage].ensure(batch * hold.narrow());
-            widest = widest.max(hold.inputs).max(hold.outputs);
-            narrowest = narrowest.max(hold.narrow());
-            if matches!(hold.hold, Hold::Projected { .. } | Hold::Confined { .. }) {
-                self.residual.ensure(batch * hold.inputs);
-            }
+        if self.kept.len() < steps {
+            self.kept.resize_with(steps, Buffer::default);
+            self.masks.resize_with(steps, Buffer::default);
+            self.maxima.resize_with(steps, Vec::new);
         }
-        self.product.ensure(batch * narrowest);
-        self.delta.ensure(batch * widest);
-        self.delta_before.ensure(batch * widest);
+        if self.waiting.len() < plan.depth {
+            self.waiting.resize_with(plan.depth, Buffer::default);
+        }
+        let mut widest = 0;
+        for (buffer, value) in self.values.iter_mut().zip(&plan.values) {
+            buffer.ensure(batch * value.len());
+            widest = widest.max(value.len());
+        }
+        for (index, step) in plan.steps.iter().enumerate() {
+            let (input, output) = (&plan.values[step.input], &plan.values[step.output]);
+            let temporary = &mut self.temporary;
+            let kept = match &step.op {
+                Op::Linear(stage) => {
+                    temporary.product.ensure(batch * stage.narrow());
+                    if matches!(stage.hold, Hold::Projected { .. } | Hold::Confined { .. }) {
+                        temporary.residual.ensure(batch * stage.inputs);
+                    }
+                    batch * stage.narrow()
+                }
+                Op::Conv(stage, window) => {
+                    let conv = Conv { stage, window: *window, batch };
+                    temporary.columns.ensure(conv.patch_numbers());
+                    temporary.product.ensure(conv.narrow_numbers());
+                    let whole = matches!(stage.hold, Hold::Whole | Hold::Fixed);
+                    temporary.gradient.ensure(if whole { 0 } else { stage.outputs * stage.inputs });
+                    if matches!(stage.hold, Hold::Coordinates { .. }) { stage.outputs * stage.inputs } else { 0 }
+                }
+                Op::BatchNorm(_) => 2 * input.channels(),
+                Op::EvoNorm(_, groups) => 2 * groups * batch,
+                Op::Response(_) => batch * input.len(),
+                Op::MaxPool(_) => {
+                    let size = batch * output.len();
+                    let maxima = &mut self.maxima[index];
+                    maxima.resize(size.max(maxima.len()), 0);
+                    0
+                }
+                Op::AvgPool(_) | Op::Turn | Op::Copy | Op::Fork | Op::Meet | Op::Add { .. } => 0,
+            };
+            self.kept[index].ensure(kept);
+            self.masks[index].ensure(if step.dropped.is_some() { batch * output.len() } else { 0 });
+        }
+        for buffer in self.waiting.iter_mut().chain([&mut self.delta, &mut self.delta_before]) {
+            buffer.ensure(batch * widest);
+        }
     }
 
     /// Computes the scores of the minibatch that was loaded.
     pub(crate) fn forward(&mut self, plan: &Plan<'_>, row: &[f32], base: Option<&[f32]>) {
-        let batch = self.batch;
-        for (index, stage) in plan.stages.iter().enumerate() {
-            let (before, after) = self.values.split_at_mut(index + 1);
-            let x = &before[index].as_ref()[..batch * stage.inputs];
-            let y = &mut after[0].as_mut()[..batch * stage.outputs];
-            let weight = &row[stage.weight_range()];
-            let shape = Shape::new(batch, stage.outputs, stage.inputs);
-            if let Hold::Coordinates { span, base: at, .. } = stage.hold {
-                let k = span.cols();
-                let z = &mut self.narrow[index].as_mut()[..batch * k];
-                times_transposed(shape, Update::SET, y, x, base_weight(base, at, stage));
-                times(Shape::new(batch, k, stage.inputs), Update::SET, z, x, span.as_slice());
-                times_transposed(Shape::new(batch, stage.outputs, k), Update::ADD, y, z, weight);
-            } else {
-                times_transposed(shape, Update::SET, y, x, weight);
+        for (index, step) in plan.steps.iter().enumerate() {
+            if step.op.computes() {
+                self.compute(plan, index, step, (row, base));
             }
-            finish(y, stage.bias_range().map(|range| &row[range]), stage);
+        }
+    }
+
+    fn compute(&mut self, plan: &Plan<'_>, index: usize, step: &Step<'_>, at: (&[f32], Option<&[f32]>)) {
+        let batch = self.batch;
+        let (input, output) = (&plan.values[step.input], &plan.values[step.output]);
+        let (before, after) = self.values.split_at_mut(step.output);
+        let x = &before[step.input].as_ref()[..batch * input.len()];
+        let y = &mut after[0].as_mut()[..batch * output.len()];
+        let kept = self.kept[index].as_mut();
+        match step.op {
+            Op::Linear(ref stage) => linear::forward(stage, batch, at, x, y, kept),
+            Op::Conv(ref stage, window) => {
+                Conv { stage, window, batch }.forward(at, x, y, kept, &mut self.temporary);
+            }
+            Op::MaxPool(window) => pool::max_pool(window, x, y, &mut self.maxima[index]),
+            Op::AvgPool(window) => pool::average(window, x, y),
+            Op::BatchNorm(places) => norm::batch_norm(places, input.channels(), at.0, x, y, kept),
+            Op::EvoNorm(places, groups) => norm::evo_norm((places, groups), input, at.0, x, y, kept),
+            Op::Response(response) => norm::response(response, input.channels(), x, y, kept),
+            Op::Turn => pool::turn(input, batch, x, y),
+            Op::Copy => y.copy_from_slice(x),
+            Op::Add { main } => {
+                y.copy_from_slice(x);
+                axpy(y, 1.0, &before[main].as_ref()[..y.len()]);
+            }
+            Op::Fork | Op::Meet => {}
+        }
+        if step.relu == Relu::Follows {
+            rectify(y);
+        }
+        if let (Some(dropped), Some(stream)) = (step.dropped, &mut self.stream) {
+            let mask = &mut self.masks[index].as_mut()[..y.len()];
+            draw_mask(mask, dropped, stream);
+            multiply(y, mask);
         }
     }
 
@@ -130,7 +213,7 @@ impl Pass {
     pub(crate) fn loss_gradient(&mut self, plan: &Plan<'_>) -> f64 {
         let classes = plan.classes();
         let size = self.batch * classes;
-        let scores = &self.values[plan.stages.len()].as_ref()[..size];
+        let scores = &self.values[plan.values.len() - 1].as_ref()[..size];
         let delta = &mut self.delta.as_mut()[..size];
         let share = 1.0 / self.batch as f32;
         let mut loss = 0.0;
@@ -140,13 +223,10 @@ impl Pass {
             loss += cross_entropy(scores, label, delta);
             delta.iter_mut().for_each(|value| *value *= share);
         }
-        if plan.stages[plan.stages.len() - 1].relu == Relu::Follows {
-            mask(delta, scores);
-        }
         if self.batch == 0 { 0.0 } else { loss / self.batch as f64 }
     }
 
-    /// Carries δ back and updates `into` stage by stage. A stage's input gradient is taken before its weight is touched,
+    /// Carries δ back and updates `into` step by step. A step's input gradient is taken before its weight is touched,
     /// so that `into` may be the row itself.
     pub(crate) fn backward(
         &mut self,
@@ -157,19 +237,27 @@ impl Pass {
         target: Target,
         constraint: Constraint,
     ) {
-        for index in (0..plan.stages.len()).rev() {
-            let stage = &plan.stages[index];
-            if index > 0 {
-                let row = registers.get(at.row);
-                let base = at.base.map(|base| registers.get(base));
-                self.input_gradient(stage, row, base);
-                if plan.stages[index - 1].relu == Relu::Follows {
-                    let size = self.batch * stage.inputs;
-                    mask(&mut self.delta_before.as_mut()[..size], &self.values[index].as_ref()[..size]);
+        let mut level = 0;
+        for index in (0..plan.steps.len()).rev() {
+            let step = &plan.steps[index];
+            let size = self.batch * plan.values[step.output].len();
+            match step.op {
+                Op::Fork => {
+                    level -= 1;
+                    axpy(&mut self.delta.as_mut()[..size], 1.0, &self.waiting[level].as_ref()[..size]);
                 }
+                Op::Meet => std::mem::swap(&mut self.delta, &mut self.waiting[level - 1]),
+                _ if plan.values[step.output].follows_parameters => {
+                    self.undo_finish(index, step, size);
+                    if let Op::Add { .. } = step.op {
+                        self.waiting[level].as_mut()[..size].copy_from_slice(&self.delta.as_ref()[..size]);
+                    } else {
+                        self.step_back(plan, index, registers, at, into, (target, constraint));
+                    }
+                }
+                _ => {}
             }
-            self.weight_gradient(index, stage, registers.get_mut(into), target, constraint);
-            std::mem::swap(&mut self.delta, &mut self.delta_before);
+            level += usize::from(matches!(step.op, Op::Add { .. }));
         }
         let into = registers.get_mut(into);
         for range in &plan.frozen {
@@ -177,88 +265,90 @@ impl Pass {
         }
     }
 
-    fn input_gradient(&mut self, stage: &Stage<'_>, row: &[f32], base: Option<&[f32]>) {
-        let batch = self.batch;
-        let delta = &self.delta.as_ref()[..batch * stage.outputs];
-        let before = &mut self.delta_before.as_mut()[..batch * stage.inputs];
-        let weight = &row[stage.weight_range()];
-        let shape = Shape::new(batch, stage.inputs, stage.outputs);
-        if let Hold::Coordinates { span, base: at, .. } = stage.hold {
-            let k = span.cols();
-            let narrow = &mut self.product.as_mut()[..batch * k];
-            times(shape, Update::SET, before, delta, base_weight(base, at, stage));
-            times(Shape::new(batch, k, stage.outputs), Update::SET, narrow, delta, weight);
-            times_transposed(Shape::new(batch, stage.inputs, k), Update::ADD, before, narrow, span.as_slice());
-        } else {
-            times(shape, Update::SET, before, delta, weight);
+    /// δ before dropout and ReLU.
+    fn undo_finish(&mut self, index: usize, step: &Step<'_>, size: usize) {
+        let delta = &mut self.delta.as_mut()[..size];
+        if step.dropped.is_some() && self.stream.is_some() {
+            multiply(delta, &self.masks[index].as_ref()[..size]);
+        }
+        if step.relu == Relu::Follows {
+            mask(delta, &self.values[step.output].as_ref()[..size]);
         }
     }
 
-    fn weight_gradient(
+    fn step_back(
         &mut self,
+        plan: &Plan<'_>,
         index: usize,
-        stage: &Stage<'_>,
-        into: &mut [f32],
-        target: Target,
-        constraint: Constraint,
+        registers: &mut Registers<'_>,
+        at: Point,
+        into: Slot,
+        wanted: (Target, Constraint),
     ) {
         let batch = self.batch;
-        let delta = &self.delta.as_ref()[..batch * stage.outputs];
-        let update = Update { keep: target.beta, alpha: target.alpha };
-        let weight = &mut into[stage.weight_range()];
-        let x = &self.values[index].as_ref()[..batch * stage.inputs];
-        let shape = Shape::new(stage.outputs, stage.inputs, batch);
-        match stage.hold {
-            Hold::Coordinates { span, gain, .. } => {
-                let k = span.cols();
-                let z = &mut self.narrow[index].as_mut()[..batch * k];
-                if let Some(gain) = gain {
-                    scale_columns(z, gain);
+        let step = &plan.steps[index];
+        let (input, output) = (&plan.values[step.input], &plan.values[step.output]);
+        let x = &self.values[step.input].as_ref()[..batch * input.len()];
+        let delta = &self.delta.as_ref()[..batch * output.len()];
+        let kept = self.kept[index].as_mut();
+        let mut before = input.follows_parameters.then(|| &mut self.delta_before.as_mut()[..batch * input.len()]);
+        let row = registers.get(at.row);
+        let base = at.base.map(|base| registers.get(base));
+        let temporary = &mut self.temporary;
+        match step.op {
+            Op::Linear(ref stage) => {
+                if let Some(before) = &mut before {
+                    linear::input_gradient(stage, batch, (row, base), delta, before, temporary);
                 }
-                transposed_times(Shape::new(stage.outputs, k, batch), update, weight, delta, z);
+                linear::weight_gradient(stage, batch, x, delta, kept, registers.get_mut(into), wanted, temporary);
             }
-            Hold::Fixed if constraint == Constraint::Charts => keep_only(weight, target.beta),
-            Hold::Projected { basis, importance } if constraint == Constraint::Charts => {
-                // G − (G M) λ Mᵀ with G = δᵀ X is δᵀ (X − (X M) λ Mᵀ), and X has fewer rows than G.
-                let r = basis.cols();
-                let core = &mut self.product.as_mut()[..batch * r];
-                let residual = &mut self.residual.as_mut()[..batch * stage.inputs];
-                times(Shape::new(batch, r, stage.inputs), Update::SET, core, x, basis.as_slice());
-                if let Some(importance) = importance {
-                    scale_columns(core, importance);
+            Op::Conv(ref stage, window) => {
+                let conv = Conv { stage, window, batch };
+                if let Some(before) = &mut before {
+                    conv.input_gradient(row, delta, before, kept, temporary);
                 }
-                residual.copy_from_slice(x);
-                let lift = Shape::new(batch, stage.inputs, r);
-                times_transposed(lift, Update::SUBTRACT, residual, core, basis.as_slice());
-                transposed_times(shape, update, weight, delta, residual);
+                conv.weight_gradient(x, delta, registers.get_mut(into), wanted, temporary);
             }
-            Hold::Confined { span } if constraint == Constraint::Charts => {
-                let k = span.cols();
-                let free = &mut self.product.as_mut()[..batch * k];
-                let confined = &mut self.residual.as_mut()[..batch * stage.inputs];
-                times(Shape::new(batch, k, stage.inputs), Update::SET, free, x, span.as_slice());
-                times_transposed(Shape::new(batch, stage.inputs, k), Update::SET, confined, free, span.as_slice());
-                transposed_times(shape, update, weight, delta, confined);
+            Op::BatchNorm(places) => {
+                let mut found = std::mem::take(&mut temporary.found);
+                found.clear();
+                let keep = |place, gradient| found.push((place, gradient));
+                let sizes = (places, input.channels());
+                norm::batch_norm_back(sizes, row, (x, kept), delta, before.as_deref_mut(), keep);
+                norm::write(registers.get_mut(into), wanted.0, &found);
+                temporary.found = found;
             }
-            Hold::Whole | Hold::Fixed | Hold::Projected { .. } | Hold::Confined { .. } => {
-                transposed_times(shape, update, weight, delta, x);
+            Op::EvoNorm(places, groups) => {
+                let mut found = std::mem::take(&mut temporary.found);
+                found.clear();
+                let keep = |place, gradient| found.push((place, gradient));
+                norm::evo_norm_back((places, groups), input, row, (x, kept), delta, before.as_deref_mut(), keep);
+                norm::write(registers.get_mut(into), wanted.0, &found);
+                temporary.found = found;
+            }
+            op => {
+                if let Some(before) = &mut before {
+                    match op {
+                        Op::MaxPool(window) => pool::max_pool_back(window, &self.maxima[index], delta, before),
+                        Op::AvgPool(window) => pool::average_back(window, delta, before),
+                        Op::Response(response) => {
+                            norm::response_back(response, input.channels(), (x, kept), delta, before);
+                        }
+                        Op::Turn => pool::turn(&Value { form: output.form, ..*input }, batch, delta, before),
+                        _ => before.copy_from_slice(delta),
+                    }
+                }
             }
         }
-        if let Some(range) = stage.bias_range() {
-            let bias = &mut into[range];
-            keep_only(bias, target.beta);
-            for delta in delta.chunks_exact(stage.outputs) {
-                for (bias, delta) in bias.iter_mut().zip(delta) {
-                    *bias += target.alpha * delta;
-                }
-            }
+        if before.is_some() {
+            std::mem::swap(&mut self.delta, &mut self.delta_before);
         }
     }
 
     /// Samples classified correctly and the sum of their losses, after a forward pass.
     pub(crate) fn score(&mut self, plan: &Plan<'_>) -> (usize, f64) {
         let classes = plan.classes();
-        let scores = &self.values[plan.stages.len()].as_ref()[..self.batch * classes];
+        let scores = &self.values[plan.values.len() - 1].as_ref()[..self.batch * classes];
         let scratch = &mut self.delta.as_mut()[..classes];
         let (mut correct, mut loss) = (0, 0.0);
         for (scores, &label) in scores.chunks_exact(classes).zip(&self.labels) {
@@ -268,44 +358,30 @@ impl Pass {
         (correct, loss)
     }
 
-    /// The inputs of stage `stage` in the last forward pass, `[batch, inputs]`.
-    pub(crate) fn inputs(&self, plan: &Plan<'_>, stage: usize) -> &[f32] {
-        &self.values[stage].as_ref()[..self.batch * plan.stages[stage].inputs]
-    }
-}
-
-fn base_weight<'a>(base: Option<&'a [f32]>, at: usize, stage: &Stage<'_>) -> &'a [f32] {
-    match base {
-        Some(base) => &base[at..at + stage.inputs * stage.outputs],
-        None => panic!("a point in coordinates needs its base row"),
-    }
-}
-
-/// Adds the bias and applies the ReLU.
-fn finish(y: &mut [f32], bias: Option<&[f32]>, stage: &Stage<'_>) {
-    if let Some(bias) = bias {
-        for y in y.chunks_exact_mut(stage.outputs) {
-            for (y, bias) in y.iter_mut().zip(bias) {
-                *y += bias;
+    /// What multiplied the weight of step `index` in the last forward pass, appended to `out` row by row: the inputs `[batch, d]`
+    /// of a linear layer, or the patches `[batch · places, d]` of a convolution, image by image.
+    pub(crate) fn inputs(&mut self, plan: &Plan<'_>, index: usize, out: &mut Vec<f32>) {
+        let step = &plan.steps[index];
+        let x = &self.values[step.input].as_ref()[..self.batch * plan.values[step.input].len()];
+        match step.op {
+            Op::Conv(ref stage, window) => {
+                let columns = &mut self.temporary.columns.as_mut()[..stage.inputs * window.area()];
+                pool::patch_rows(window, self.batch, x, columns, out);
             }
+            _ => out.extend_from_slice(x),
         }
     }
-    if stage.relu == Relu::Follows {
-        rectify(y);
-    }
 }
 
-/// ReLU. What is not a number stays so: a run that diverged must show it.
-fn rectify(y: &mut [f32]) {
-    for y in y {
-        *y = if *y < 0.0 { 0.0 } else { *y };
-    }
-}
-
-/// Passes a gradient back through a ReLU: zero where the output is not positive.
-fn mask(delta: &mut [f32], output: &[f32]) {
-    for (delta, output) in delta.iter_mut().zip(output) {
-        *delta = if *output > 0.0 { *delta } else { 0.0 };
+/// Zeros with the chance `dropped / 65 536`, and what makes up for them elsewhere; two numbers a 32-bit word.
+fn draw_mask(mask: &mut [f32], dropped: u16, stream: &mut ChaCha8Rng) {
+    let scale = 65_536.0 / (65_536.0 - f32::from(dropped));
+    let factor = |word: u32| if word < u32::from(dropped) { 0.0 } else { scale };
+    for pair in mask.chunks_mut(2) {
+        let word = stream.next_u32();
+        for (value, word) in pair.iter_mut().zip([word & 0xFFFF, word >> 16]) {
+            *value = factor(word);
+        }
     }
 }
 

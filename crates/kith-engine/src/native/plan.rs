@@ -1,9 +1,10 @@
-//! A network and a geometry, worked out into the stages that one visit runs.
+//! A network and a geometry, worked out into the steps that one visit runs.
 
 use std::ops::Range;
 
-use kith_core::{Head, Layer, Layout, Matrix, Network, Role, TaskId};
+use kith_core::{Layout, Matrix, Network, Role, Seeds, TaskId};
 
+use super::step::{Builder, Op, Step, Trained, Value};
 use crate::port::{Chart, Geometry};
 
 /// How a stage's weights are held and its gradient constrained.
@@ -21,10 +22,12 @@ pub(crate) enum Hold<'g> {
     Coordinates { span: &'g Matrix, gain: Option<&'g [f32]>, base: usize },
 }
 
-/// A linear layer and the ReLU that may follow.
+/// A layer with a weight matrix: linear, or a convolution whose rows of patches the matrix multiplies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stage<'g> {
+    /// Columns of the matrix, d.
     pub(crate) inputs: usize,
+    /// Rows of the matrix, C_out.
     pub(crate) outputs: usize,
     /// Where the weight lies in a row.
     pub(crate) weight: usize,
@@ -32,7 +35,6 @@ pub(crate) struct Stage<'g> {
     pub(crate) weight_len: usize,
     /// Where the bias lies in a row.
     pub(crate) bias: Option<usize>,
-    pub(crate) relu: Relu,
     pub(crate) hold: Hold<'g>,
     /// Whether the weight is one of the projected tensors.
     pub(crate) projected: bool,
@@ -64,96 +66,73 @@ impl Stage<'_> {
     }
 }
 
-/// The stages of a network as one task uses it.
+/// The steps of a network as one task uses it.
 #[derive(Debug)]
 pub(crate) struct Plan<'g> {
-    pub(crate) stages: Vec<Stage<'g>>,
-    /// Whether the input itself goes through a ReLU first.
-    pub(crate) input_relu: Relu,
-    /// What gets no gradient: heads of other tasks.
+    pub(crate) steps: Vec<Step<'g>>,
+    /// What lies between steps: the input first, the scores last.
+    pub(crate) values: Vec<Value>,
+    /// What gets no gradient: heads of other tasks; numbers of normalisation layers after the first task under a memory.
     pub(crate) frozen: Vec<Range<usize>>,
+    /// Blocks within blocks.
+    pub(crate) depth: usize,
+    pub(crate) task: TaskId,
+    /// Where dropout draws from; nothing is dropped without.
+    pub(crate) seeds: Option<Seeds>,
 }
 
 impl<'g> Plan<'g> {
-    /// The stages on whole rows without constraint.
+    /// The steps on whole rows without constraint or dropout.
     pub(crate) fn whole(network: &Network, layout: &Layout, task: TaskId) -> Self {
-        Self::build(network, layout, layout, task, |_| None)
+        Builder::new(network, layout, layout, task, |_| None).build(network)
     }
 
-    /// The stages in a geometry; `whole` is the network's own layout.
+    /// The steps in a geometry; `whole` is the network's own layout.
     ///
     /// # Panics
     /// If the geometry does not belong to the network: a chart count or shape that does not fit, or a layout that is not
     /// the whole one narrowed to the coordinates.
-    pub(crate) fn new(network: &Network, whole: &Layout, geometry: &'g Geometry) -> Self {
+    pub(crate) fn new(network: &Network, whole: &Layout, geometry: &'g Geometry, seeds: Seeds) -> Self {
         check(whole, geometry);
-        Self::build(network, whole, &geometry.layout, geometry.task, |layer| Some(&geometry.charts[layer]))
-    }
-
-    fn build(
-        network: &Network,
-        whole: &Layout,
-        layout: &Layout,
-        task: TaskId,
-        chart: impl Fn(usize) -> Option<&'g Chart>,
-    ) -> Self {
-        let mut plan = Self { stages: Vec::new(), input_relu: Relu::Absent, frozen: Vec::new() };
-        let mut tensor = 0;
-        let mut linear = |plan: &mut Self, bias: bool| {
-            let (held, free) = (&layout.tensors[tensor], &whole.tensors[tensor]);
-            let (hold, projected) = match held.role {
-                Role::Projected(layer) => (hold(chart(layer), free.offset), true),
-                Role::Free | Role::Head(_) => (Hold::Whole, false),
-            };
-            plan.stages.push(Stage {
-                inputs: free.cols,
-                outputs: free.rows,
-                weight: held.offset,
-                weight_len: held.len(),
-                bias: bias.then(|| layout.tensors[tensor + 1].offset),
-                relu: Relu::Absent,
-                hold,
-                projected,
-            });
-            tensor += 1 + usize::from(bias);
-        };
-        for layer in &network.layers {
-            match *layer {
-                Layer::Linear { bias, .. } => linear(&mut plan, bias),
-                Layer::Relu => match plan.stages.last_mut() {
-                    Some(stage) => stage.relu = Relu::Follows,
-                    None => plan.input_relu = Relu::Follows,
-                },
-            }
-        }
-        match network.head {
-            Head::Shared => linear(&mut plan, network.head_bias),
-            Head::PerTask => {
-                assert!(task.index() < network.tasks, "task {task} of a network with {} heads", network.tasks);
-                for head in 0..network.tasks {
-                    linear(&mut plan, network.head_bias);
-                    if head != task.index()
-                        && let Some(stage) = plan.stages.pop()
-                    {
-                        let bias = if network.head_bias { stage.outputs } else { 0 };
-                        plan.frozen.push(stage.weight..stage.weight + stage.weight_len + bias);
-                    }
+        let builder =
+            Builder::new(network, whole, &geometry.layout, geometry.task, |layer| Some(&geometry.charts[layer]));
+        let mut plan = builder.build(network);
+        plan.seeds = Some(seeds);
+        if geometry.freezes_affine() {
+            for step in &mut plan.steps {
+                if let Some(freeze) = step.op.freeze() {
+                    *freeze = Trained::No;
                 }
             }
+            let affine = geometry.layout.tensors.iter().filter(|tensor| matches!(tensor.role, Role::Affine(_)));
+            plan.frozen.extend(affine.map(kith_core::Tensor::range));
         }
         plan
     }
 
-    pub(crate) fn inputs(&self) -> usize {
-        self.stages[0].inputs
+    pub(crate) fn classes(&self) -> usize {
+        self.scores().len()
     }
 
-    pub(crate) fn classes(&self) -> usize {
-        self.stages[self.stages.len() - 1].outputs
+    /// The last value.
+    pub(crate) fn scores(&self) -> &Value {
+        &self.values[self.values.len() - 1]
+    }
+
+    /// The steps that have a weight matrix.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = (usize, &Stage<'g>)> {
+        self.steps.iter().enumerate().filter_map(|(index, step)| step.op.stage().map(|stage| (index, stage)))
+    }
+
+    /// Samples that go through the network together when nothing is trained. Statistics of batch normalisation are theirs:
+    /// with images, as many as the published code tests at a time.
+    pub(crate) fn samples_together(&self) -> usize {
+        let linear = self.steps.iter().all(|step| matches!(step.op, Op::Linear(_) | Op::Copy));
+        if linear { 256 } else { 64 }
     }
 }
 
-fn hold(chart: Option<&Chart>, base: usize) -> Hold<'_> {
+pub(super) fn hold(chart: Option<&Chart>, base: usize) -> Hold<'_> {
     match chart {
         None | Some(Chart::Whole) => Hold::Whole,
         Some(Chart::Projected { basis, .. }) if basis.cols() == 0 => Hold::Whole,

@@ -98,7 +98,7 @@ impl Visit for NativeVisit<'_> {
     fn project(&mut self, gradient: Slot) {
         let Goal::Network(plan) = self.goal else { return };
         let row = self.registers.get_mut(gradient);
-        for stage in &plan.stages {
+        for (_, stage) in plan.weights() {
             let weight = &mut row[stage.weight_range()];
             match stage.hold {
                 Hold::Whole | Hold::Coordinates { .. } => {}

@@ -1,8 +1,11 @@
 //! What the engine's tests share: small data, bases, and a network in f64 to hold the engine against.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-use kith_core::{AgentId, Batches, Head, Layer, Layout, Matrix, Network, Purpose, Role, Samples, Seeds, TaskId};
+pub mod plain;
+
+use kith_core::{AgentId, Batches, Head, Layout, Matrix, Network, Purpose, Role, Samples, Seeds, TaskId};
 use kith_engine::{Chart, Engine, Geometry, NativeBlock, NativeEngine, Objective};
+use plain::{Reader, Values};
 use rand::Rng;
 
 /// Numbers in (−1, 1) from a labelled stream.
@@ -109,37 +112,22 @@ pub fn block_of(engine: &NativeEngine, row: &[f32]) -> NativeBlock {
 
 /// Mean cross-entropy of a whole row in f64: the network written out plainly.
 pub fn loss(network: &Network, layout: &Layout, row: &[f64], task: u32, data: &Data, indices: &[u32]) -> f64 {
-    let mut total = 0.0;
-    for &index in indices {
+    let read = |&index: &u32| {
         let mut value = vec![0.0_f32; data.width];
         data.read(index, &mut value);
-        let mut value: Vec<f64> = value.iter().map(|v| f64::from(*v)).collect();
-        let mut tensor = 0;
-        let linear = |value: &[f64], tensor: usize, bias: bool| -> Vec<f64> {
-            let weight = &layout.tensors[tensor];
-            (0..weight.rows)
-                .map(|out| {
-                    let w = &row[weight.offset + out * weight.cols..][..weight.cols];
-                    let sum: f64 = w.iter().zip(value).map(|(w, x)| w * x).sum();
-                    if bias { sum + row[layout.tensors[tensor + 1].offset + out] } else { sum }
-                })
-                .collect()
-        };
-        for layer in &network.layers {
-            match *layer {
-                Layer::Linear { bias, .. } => {
-                    value = linear(&value, tensor, bias);
-                    tensor += 1 + usize::from(bias);
-                }
-                Layer::Relu => value.iter_mut().for_each(|v| *v = v.max(0.0)),
-            }
-        }
-        let head = if network.head == Head::PerTask { task as usize } else { 0 };
-        let scores = linear(&value, tensor + head * (1 + usize::from(network.head_bias)), network.head_bias);
+        value.iter().map(|v| f64::from(*v)).collect()
+    };
+    let values = Values { shape: network.input, samples: indices.iter().map(read).collect() };
+    let mut reader = Reader { layout, row, tensor: 0 };
+    let values = plain::run(&network.layers, &mut reader, values);
+    let head = if network.head == Head::PerTask { task as usize } else { 0 };
+    reader.tensor += head * (1 + usize::from(network.head_bias));
+    let scores = plain::linear(&mut reader, network.head_bias, network.classes, &values);
+    let one = |(scores, &index): (&Vec<f64>, &u32)| {
         let sum: f64 = scores.iter().map(|score| score.exp()).sum();
-        total += sum.ln() - scores[data.label(index) as usize];
-    }
-    total / indices.len() as f64
+        sum.ln() - scores[data.label(index) as usize]
+    };
+    scores.samples.iter().zip(indices).map(one).sum::<f64>() / indices.len() as f64
 }
 
 /// The gradient of [`loss`] by central differences.
@@ -176,7 +164,8 @@ pub fn constrained(network: &Network, geometry: &Geometry, gradient: &[f64]) -> 
     for tensor in &layout.tensors {
         let g = &gradient[tensor.range()];
         let Role::Projected(layer) = tensor.role else {
-            out.extend_from_slice(g);
+            let frozen = geometry.freezes_affine() && matches!(tensor.role, Role::Affine(_));
+            out.extend(g.iter().map(|v| if frozen { 0.0 } else { *v }));
             continue;
         };
         let scale = |matrix: Vec<f64>, scales: &Option<Vec<f32>>| -> Vec<f64> {

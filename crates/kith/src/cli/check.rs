@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use kith_core::{Layout, Role};
+use kith_core::{Layout, Network, Role};
 use kith_data::SearchPath;
 use kith_graph::Inspection;
 use serde::Serialize;
@@ -53,6 +53,7 @@ struct CheckedArm {
 #[derive(Serialize)]
 struct LayerRow {
     name: String,
+    shape: Vec<usize>,
     rows: usize,
     columns: usize,
     parameters: usize,
@@ -100,7 +101,7 @@ fn check(loaded: &Loaded, arm: &ResolvedArm, search: &SearchPath) -> Result<Chec
     Ok(CheckedArm {
         arm: arm.name.clone(),
         parameters: layout.len(),
-        layers: layers(arm, &layout),
+        layers: layers(arm, &parts.network, &layout),
         graph: Inspection::new(&parts.graph, &parts.mixing),
         rounds: tasks.iter().map(|task| task.training_rounds + task.consensus_rounds).sum(),
         steps_per_agent: tasks.iter().map(|task| task.steps).sum(),
@@ -108,15 +109,16 @@ fn check(loaded: &Loaded, arm: &ResolvedArm, search: &SearchPath) -> Result<Chec
     })
 }
 
-fn layers(arm: &ResolvedArm, layout: &Layout) -> Vec<LayerRow> {
-    let row = |tensor: &kith_core::Tensor| LayerRow {
+fn layers(arm: &ResolvedArm, network: &Network, layout: &Layout) -> Vec<LayerRow> {
+    let row = |(tensor, shape): (&kith_core::Tensor, Vec<usize>)| LayerRow {
         name: tensor.name.clone(),
+        shape,
         rows: tensor.rows,
         columns: tensor.cols,
         parameters: tensor.len(),
         projected: arm.memory.is_some() && matches!(tensor.role, Role::Projected(_)),
     };
-    layout.tensors.iter().map(row).collect()
+    layout.tensors.iter().zip(network.tensor_shapes(layout)).map(row).collect()
 }
 
 fn task_row(arm: &ResolvedArm, task: &kith_data::TaskData) -> TaskRow {
@@ -147,6 +149,7 @@ fn task_row(arm: &ResolvedArm, task: &kith_data::TaskData) -> TaskRow {
 fn render(arm: &CheckedArm) -> String {
     let headings = [
         ("layer", Align::Left),
+        ("shape", Align::Right),
         ("matrix view", Align::Right),
         ("parameters", Align::Right),
         ("projected", Align::Left),
@@ -155,7 +158,8 @@ fn render(arm: &CheckedArm) -> String {
     for layer in &arm.layers {
         let projected = if layer.projected { "yes".to_owned() } else { dash() };
         let view = format!("{} × {}", layer.rows, layer.columns);
-        layers.row([layer.name.clone(), view, grouped(layer.parameters as f64), projected]);
+        let shape = layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ");
+        layers.row([layer.name.clone(), shape, view, grouped(layer.parameters as f64), projected]);
     }
     let headings = [
         ("task", Align::Left),

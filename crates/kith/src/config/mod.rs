@@ -8,6 +8,7 @@ mod de;
 mod expect;
 mod hash;
 mod merge;
+mod network;
 mod render;
 mod resolve;
 mod resolved;
@@ -21,10 +22,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use expect::{Bounds, Expectations, Verdict, judge};
+pub use network::{NetworkFamily, NetworkSpec, SpecHead};
 pub use render::Diagnostic;
 pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
-pub use resolved::{ChecksSpec, Experiment, NetworkFamily, NetworkSpec, OutputSpec, ResolvedArm};
+pub use resolved::{ChecksSpec, Experiment, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
 pub use written::{FileExpectations, Overrides};
 

@@ -245,6 +245,7 @@ fn resolve_arm(
     if arm.data.dataset == "synthetic" && arm.data.synthetic.is_none() {
         arm.data.synthetic = Some(kith_data::SyntheticSpec::default());
     }
+    arm.network.fill();
     let graph = match super::topology::resolve(&mut arm.graph, folder, &Seeds::new(arm.seed)) {
         Ok(graph) => graph,
         Err(problem) => return Ok((Err(vec![problem]), node)),

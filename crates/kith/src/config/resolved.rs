@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kith_core::{Digest, Head, Network, Seeds};
+use kith_core::{Digest, Seeds};
 use kith_method::{Exchange, Link, Memory, Oracle, Parts, Preset};
 use kith_sim::{Fault, LinkSpec, TrainSpec};
 use serde::{Deserialize, Serialize};
 
 use super::expect::Expectations;
+use super::network::NetworkSpec;
 use super::{ConfigError, hash};
 
 /// An experiment file after `--set`, arms and presets are worked in.
@@ -69,53 +70,6 @@ pub struct ResolvedArm {
     /// What goes wrong, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
-}
-
-/// The `[network]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetworkSpec {
-    /// Kind of network.
-    pub family: NetworkFamily,
-    /// Widths of hidden layers.
-    pub hidden: Vec<usize>,
-    /// Whether layers have a bias.
-    pub bias: bool,
-    /// One head for all tasks, or one a task.
-    pub head: Head,
-}
-
-impl Default for NetworkSpec {
-    fn default() -> Self {
-        Self { family: NetworkFamily::Mlp, hidden: vec![100, 100], bias: false, head: Head::Shared }
-    }
-}
-
-impl NetworkSpec {
-    /// The network for inputs of this size, classes a head, and tasks.
-    #[must_use]
-    pub fn network(&self, inputs: usize, classes: usize, tasks: usize) -> Network {
-        match self.family {
-            NetworkFamily::Mlp => Network::mlp(inputs, &self.hidden, classes, self.bias, self.head, tasks),
-        }
-    }
-
-    /// How many layers gradient projection memory covers.
-    #[must_use]
-    pub fn projected_layers(&self) -> usize {
-        match (self.family, self.head) {
-            (NetworkFamily::Mlp, Head::Shared) => self.hidden.len() + 1,
-            (NetworkFamily::Mlp, Head::PerTask) => self.hidden.len(),
-        }
-    }
-}
-
-/// Kinds of network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkFamily {
-    /// Linear layers with ReLU between.
-    Mlp,
 }
 
 /// The `[checks]` table.

@@ -16,9 +16,7 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn network(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
-    for (place, width) in subject.arm.network.hidden.iter().enumerate() {
-        at_least_one(&format!("network.hidden.{place}"), *width as u64, problems);
-    }
+    problems.extend(subject.arm.network.problems());
 }
 
 fn train(subject: &Subject<'_>, problems: &mut Vec<Problem>) {

@@ -1,26 +1,15 @@
 //! A network is data: an ordered list of layers, from which the layout of a flat parameter row follows.
 
+mod layer;
+mod presets;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::TaskId;
 
-/// One layer of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Layer {
-    /// `y = W x (+ b)`, `W: [outputs, inputs]`.
-    Linear {
-        /// Numbers in.
-        inputs: usize,
-        /// Numbers out.
-        outputs: usize,
-        /// Whether there is a bias. A bias is never projected.
-        bias: bool,
-    },
-    /// `y = max(x, 0)`.
-    Relu,
-}
+pub use layer::{Layer, Shape};
+pub use presets::Norm;
 
 /// What turns features into class scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +22,10 @@ pub enum Head {
 }
 
 /// A network: hidden layers, then a linear head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
-    /// Numbers in one input.
-    pub inputs: usize,
+    /// Channels, height and width of one input.
+    pub input: Shape,
     /// Layers before the head.
     pub layers: Vec<Layer>,
     /// Shared or one a task.
@@ -57,8 +46,21 @@ pub enum Role {
     Projected(usize),
     /// Trained as it is: biases.
     Free,
+    /// A number a channel in a normalisation layer: trained in the first task, frozen after it wherever a memory keeps what
+    /// earlier tasks need (Saha, Garg & Roy 2021, official code).
+    Affine(Affine),
     /// Belongs to the head of one task; gets no gradient in any other.
     Head(TaskId),
+}
+
+/// What a normalisation layer's numbers do, which tells where they start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Affine {
+    /// Multiplies; starts at 1.
+    Gain,
+    /// Is added; starts at 0.
+    Shift,
 }
 
 /// Where a tensor lies in a flat parameter row.
@@ -107,14 +109,26 @@ pub struct Layout {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NetworkError {
     /// A layer does not take what the one before it gives.
-    #[error("layer {layer} takes {expected} numbers, but {actual} reach it")]
+    #[error("layer {layer} ({kind}) takes {expected}, but {actual} reach it")]
     Shape {
         /// The layer, counted from 0.
         layer: usize,
+        /// Its kind; within a residual layer, the way to the one meant.
+        kind: String,
         /// What it takes.
-        expected: usize,
-        /// What reaches it.
-        actual: usize,
+        expected: String,
+        /// What reaches it: numbers, or channels × height × width.
+        actual: String,
+    },
+    /// A value that the layer cannot have.
+    #[error("layer {layer} ({kind}) has {found}")]
+    Value {
+        /// The layer, counted from 0.
+        layer: usize,
+        /// Its kind.
+        kind: String,
+        /// What it has, and what would do.
+        found: String,
     },
     /// A size is zero.
     #[error("layer {layer} has no {what}; at least 1 is needed")]
@@ -137,7 +151,13 @@ impl Network {
             layers.push(Layer::Relu);
             width = outputs;
         }
-        Self { inputs, layers, head, classes, head_bias: bias, tasks }
+        Self { input: [1, 1, inputs], layers, head, classes, head_bias: bias, tasks }
+    }
+
+    /// Numbers in one input.
+    #[must_use]
+    pub const fn inputs(&self) -> usize {
+        self.input[0] * self.input[1] * self.input[2]
     }
 
     /// Numbers that reach the head.
@@ -145,24 +165,25 @@ impl Network {
     /// # Errors
     /// A layer whose shape does not fit, or that is empty.
     pub fn features(&self) -> Result<usize, NetworkError> {
-        let mut width = self.inputs;
-        for (layer, spec) in self.layers.iter().enumerate() {
-            if let Layer::Linear { inputs, outputs, .. } = *spec {
-                if inputs != width {
-                    return Err(NetworkError::Shape { layer, expected: inputs, actual: width });
-                }
-                for (size, what) in [(inputs, "inputs"), (outputs, "outputs")] {
-                    if size == 0 {
-                        return Err(NetworkError::Empty { layer, what });
-                    }
-                }
-                width = outputs;
-            }
+        let mut shape = self.input;
+        for (index, layer) in self.layers.iter().enumerate() {
+            shape = layer.output(shape, index)?;
         }
         if self.classes == 0 {
             return Err(NetworkError::Empty { layer: self.layers.len(), what: "classes" });
         }
-        Ok(width)
+        Ok(shape.iter().product())
+    }
+
+    /// The shape of every tensor of `layout` as PyTorch has it; weights of convolutions are `[C_out, C_in, k, k]`.
+    #[must_use]
+    pub fn tensor_shapes(&self, layout: &Layout) -> Vec<Vec<usize>> {
+        let mut shapes = layer::tensor_shapes(&self.layers);
+        let heads = layout.tensors.iter().skip(shapes.len());
+        shapes.extend(
+            heads.map(|tensor| if tensor.cols == 1 { vec![tensor.rows] } else { vec![tensor.rows, tensor.cols] }),
+        );
+        shapes
     }
 
     /// The layout of a parameter row.
@@ -173,17 +194,7 @@ impl Network {
         let features = self.features()?;
         let mut layout = Layout { tensors: Vec::new() };
         let mut projected = 0;
-        let mut linear = 0;
-        for layer in &self.layers {
-            if let Layer::Linear { inputs, outputs, bias } = *layer {
-                linear += 1;
-                layout.push(format!("fc{linear}.weight"), outputs, inputs, Role::Projected(projected));
-                projected += 1;
-                if bias {
-                    layout.push(format!("fc{linear}.bias"), outputs, 1, Role::Free);
-                }
-            }
-        }
+        let linear = layout.push_layers(&self.layers, "", &mut projected);
         match self.head {
             Head::Shared => {
                 let name = format!("fc{}", linear + 1);
@@ -207,6 +218,55 @@ impl Network {
 }
 
 impl Layout {
+    /// Adds the tensors of a list of layers, named as PyTorch names them, counted by kind; returns how many linear ones.
+    fn push_layers(&mut self, layers: &[Layer], prefix: &str, projected: &mut usize) -> usize {
+        let [mut linear, mut conv, mut norm, mut evo, mut block] = [0; 5];
+        for layer in layers {
+            let (name, rows, cols, bias) = match *layer {
+                Layer::Linear { inputs, outputs, bias } => {
+                    linear += 1;
+                    (format!("{prefix}fc{linear}"), outputs, inputs, bias)
+                }
+                Layer::Conv { in_channels, out_channels, kernel, bias, .. } => {
+                    conv += 1;
+                    (format!("{prefix}conv{conv}"), out_channels, in_channels * kernel * kernel, bias)
+                }
+                Layer::BatchNorm { features } => {
+                    norm += 1;
+                    self.push(format!("{prefix}bn{norm}.weight"), features, 1, Role::Affine(Affine::Gain));
+                    self.push(format!("{prefix}bn{norm}.bias"), features, 1, Role::Affine(Affine::Shift));
+                    continue;
+                }
+                Layer::EvoNorm { channels, .. } => {
+                    evo += 1;
+                    for (part, affine) in [("v", Affine::Gain), ("weight", Affine::Gain), ("bias", Affine::Shift)] {
+                        self.push(format!("{prefix}evonorm{evo}.{part}"), channels, 1, Role::Affine(affine));
+                    }
+                    continue;
+                }
+                Layer::Residual { ref main, ref shortcut } => {
+                    block += 1;
+                    self.push_layers(main, &format!("{prefix}block{block}."), projected);
+                    self.push_layers(shortcut, &format!("{prefix}block{block}.shortcut."), projected);
+                    continue;
+                }
+                Layer::Relu
+                | Layer::MaxPool { .. }
+                | Layer::AvgPool { .. }
+                | Layer::GlobalAvgPool
+                | Layer::Flatten
+                | Layer::Dropout { .. }
+                | Layer::LocalResponseNorm { .. } => continue,
+            };
+            self.push(format!("{name}.weight"), rows, cols, Role::Projected(*projected));
+            *projected += 1;
+            if bias {
+                self.push(format!("{name}.bias"), rows, 1, Role::Free);
+            }
+        }
+        linear
+    }
+
     fn push(&mut self, name: String, rows: usize, cols: usize, role: Role) {
         let offset = self.len();
         self.tensors.push(Tensor { name, offset, rows, cols, role });
@@ -237,7 +297,7 @@ impl Layout {
         for tensor in &self.tensors {
             let cols = match tensor.role {
                 Role::Projected(layer) => widths.get(layer).copied().unwrap_or(tensor.cols),
-                Role::Free | Role::Head(_) => tensor.cols,
+                Role::Free | Role::Affine(_) | Role::Head(_) => tensor.cols,
             };
             narrowed.push(tensor.name.clone(), tensor.rows, cols, tensor.role);
         }
@@ -277,6 +337,14 @@ mod tests {
     fn a_layer_that_does_not_fit_is_named() {
         let mut network = Network::mlp(64, &[32], 2, false, Head::Shared, 1);
         network.layers.push(Layer::Linear { inputs: 31, outputs: 4, bias: false });
-        assert_eq!(network.layout(), Err(NetworkError::Shape { layer: 2, expected: 31, actual: 32 }));
+        assert_eq!(
+            network.layout(),
+            Err(NetworkError::Shape {
+                layer: 2,
+                kind: "linear".to_owned(),
+                expected: "31 numbers".to_owned(),
+                actual: "32".to_owned()
+            })
+        );
     }
 }
