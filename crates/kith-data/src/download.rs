@@ -104,9 +104,7 @@ pub(crate) fn download(
 /// Brings the bytes that `part` lacks. What came stays there if the connection breaks.
 fn transfer(agent: &ureq::Agent, url: &str, file: &str, part: &Path, report: Report<'_>) -> Result<(), String> {
     if url.starts_with("https:") && !cfg!(feature = "https") {
-        return Err(
-            "this build has no TLS: use an http:// mirror, or build with the default feature https".to_owned()
-        );
+        return Err("this build has no TLS: use an http:// mirror, or build with the default feature https".to_owned());
     }
     let here = fs::metadata(part).map_or(0, |metadata| metadata.len());
     let mut request = agent.get(url).header("Accept-Encoding", "identity");
