@@ -5,6 +5,7 @@
 mod digest;
 mod event;
 mod ids;
+mod leg;
 mod matrix;
 mod network;
 mod sample;
@@ -14,6 +15,7 @@ mod seed;
 pub use digest::{Digest, Digester};
 pub use event::{Event, Key};
 pub use ids::{AgentId, Round, TaskId};
+pub use leg::Leg;
 pub use matrix::Matrix;
 pub use network::{Affine, Head, Layer, Layout, Network, NetworkError, Norm, Role, Shape, Tensor};
 pub use sample::{Batches, Samples};

@@ -141,6 +141,17 @@ impl Mixing {
         1.0 - contraction
     }
 
+    /// The smallest eigenvalue of a symmetric W, beside that of the mean; 1 for a single agent.
+    #[must_use]
+    pub fn smallest_eigenvalue(&self) -> f64 {
+        // `I − W` has no eigenvalue below zero, so its largest modulus is `1 − λ`.
+        let rest = largest_modulus(self.agents(), 1, |x, out| {
+            self.multiply(x, out);
+            out.iter_mut().zip(x).for_each(|(out, x)| *out = x - *out);
+        });
+        1.0 - rest
+    }
+
     /// `out ← W x`, summed in agent order.
     fn multiply(&self, x: &[f64], out: &mut [f64]) {
         for (out, row) in out.iter_mut().zip(&self.rows) {

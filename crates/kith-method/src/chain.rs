@@ -3,10 +3,16 @@
 use kith_core::Batches;
 use kith_engine::{Point, Slot, Visit};
 
-use crate::Link;
+use crate::{Buffer, Link};
 
-/// Scratch rows that [`step`] needs.
-pub(crate) const SCRATCH: usize = 1;
+/// The gradient under work.
+pub(crate) const GRADIENT: Slot = Slot::Scratch(0);
+/// Where a sharpness-aware gradient is asked for a second time.
+const PERTURBED: Slot = Slot::Scratch(1);
+/// Free for one link.
+pub(crate) const SPARE: Slot = Slot::Scratch(2);
+/// Keeps a perturbation finite where the gradient is zero.
+const TINY: f32 = 1e-12;
 
 /// Where a local step finds its rows.
 #[derive(Clone, Copy)]
@@ -15,6 +21,64 @@ pub(crate) struct Registers {
     pub(crate) point: Point,
     /// The momentum row, if the chain has one.
     pub(crate) momentum: Option<Slot>,
+    /// The tracker y and the gradient that it took in last, if the chain has them.
+    pub(crate) tracker: Option<(Slot, Slot)>,
+}
+
+/// What a step goes by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// η.
+    pub learning_rate: f64,
+    /// ρ of a sharpness-aware oracle.
+    pub radius: f64,
+}
+
+impl From<f64> for Rates {
+    fn from(learning_rate: f64) -> Self {
+        Self { learning_rate, radius: 0.0 }
+    }
+}
+
+/// Scratch rows that [`step`] needs.
+pub(crate) fn scratch(chain: &[Link], sharp: bool) -> usize {
+    if sharp || chain.iter().any(|link| matches!(link, Link::QuasiGlobal { .. })) { 3 } else { 1 }
+}
+
+/// Asks for gradients: where, how far from there, with which constraint, on which minibatch.
+#[derive(Clone, Copy)]
+pub(crate) struct Oracle<'a> {
+    pub(crate) radius: f32,
+    /// Whether a later link projects, so that the gradient is wanted as it is.
+    pub(crate) raw: bool,
+    pub(crate) batches: &'a dyn Batches,
+    pub(crate) step: u64,
+}
+
+impl Oracle<'_> {
+    /// `into ← ∇F(at + ρ g/(‖g‖ + tiny))` with `g = ∇F(at)`, on the same minibatch; `∇F(at)` at ρ = 0.
+    pub(crate) fn gradient(self, visit: &mut impl Visit, at: Point, into: Slot) {
+        self.ask(visit, at, into);
+        if self.radius > 0.0 {
+            visit.copy(PERTURBED, at.row);
+            visit.axpy_normalised(PERTURBED, self.radius, into, TINY);
+            self.ask(visit, Point { row: PERTURBED, ..at }, into);
+        }
+    }
+
+    fn ask(self, visit: &mut impl Visit, at: Point, into: Slot) {
+        if self.raw {
+            visit.accumulate_raw_gradient(at, into, 0.0, 1.0, self.batches, self.step);
+        } else {
+            visit.accumulate_gradient(at, into, 0.0, 1.0, self.batches, self.step);
+        }
+    }
+}
+
+/// The links that are left to do when the engine projects on the way, which costs a batch of rows instead of a weight
+/// matrix, where projection comes first.
+pub(crate) fn rest(chain: &[Link]) -> &[Link] {
+    if chain.first() == Some(&Link::Project) { &chain[1..] } else { chain }
 }
 
 /// One minibatch update: gradient, links in order, `x ← x − η g`.
@@ -23,34 +87,32 @@ pub(crate) fn step(
     visit: &mut impl Visit,
     registers: Registers,
     chain: &[Link],
-    learning_rate: f32,
+    rates: Rates,
     batches: &dyn Batches,
     step: u64,
 ) {
-    let Registers { point, momentum } = registers;
-    // The engine projects on the way, which costs a batch of rows instead of a weight matrix, where projection comes first.
-    let projects_first = chain.first() == Some(&Link::Project);
-    let rest = if projects_first { &chain[1..] } else { chain };
-    let raw = rest.contains(&Link::Project);
-    match (rest, momentum) {
-        ([], _) => visit.accumulate_gradient(point, point.row, 1.0, -learning_rate, batches, step),
-        ([Link::Momentum { beta, nesterov: false }], Some(momentum)) => {
+    let Registers { point, momentum, .. } = registers;
+    let (learning_rate, radius) = (rates.learning_rate as f32, rates.radius as f32);
+    match (rest(chain), momentum) {
+        ([], _) if radius == 0.0 => visit.accumulate_gradient(point, point.row, 1.0, -learning_rate, batches, step),
+        ([Link::Momentum { beta, nesterov: false }], Some(momentum)) if radius == 0.0 => {
             visit.accumulate_gradient(point, momentum, *beta as f32, 1.0, batches, step);
             visit.axpy(point.row, -learning_rate, momentum);
         }
-        _ => {
-            let gradient = Slot::Scratch(0);
-            if raw {
-                visit.accumulate_raw_gradient(point, gradient, 0.0, 1.0, batches, step);
-            } else {
-                visit.accumulate_gradient(point, gradient, 0.0, 1.0, batches, step);
-            }
-            for link in rest {
-                apply(visit, *link, gradient, registers);
-            }
-            visit.axpy(point.row, -learning_rate, gradient);
+        (links, _) => {
+            let oracle = Oracle { radius, raw: links.contains(&Link::Project), batches, step };
+            oracle.gradient(visit, point, GRADIENT);
+            follow(visit, links, GRADIENT, registers, learning_rate);
         }
     }
+}
+
+/// Links in order on a gradient, then `x ← x − η g`.
+pub(crate) fn follow(visit: &mut impl Visit, links: &[Link], gradient: Slot, registers: Registers, learning_rate: f32) {
+    for link in links {
+        apply(visit, *link, gradient, registers);
+    }
+    visit.axpy(registers.point.row, -learning_rate, gradient);
 }
 
 #[allow(clippy::cast_possible_truncation)]
@@ -60,15 +122,38 @@ fn apply(visit: &mut impl Visit, link: Link, gradient: Slot, registers: Register
         (Link::Project, _) => visit.project(gradient),
         (Link::WeightDecay(rate), _) => visit.axpy(gradient, rate as f32, registers.point.row),
         (Link::Scale(factor), _) => visit.scale(gradient, factor as f32),
-        (Link::Momentum { beta, nesterov }, Some(momentum)) => {
-            visit.scale(momentum, beta as f32);
-            visit.axpy(momentum, 1.0, gradient);
-            if nesterov {
-                visit.axpy(gradient, beta as f32, momentum);
-            } else {
-                visit.copy(gradient, momentum);
-            }
+        (Link::Track, _) => {
+            let Some((tracker, previous)) = registers.tracker else { return };
+            visit.axpy(tracker, 1.0, gradient);
+            visit.axpy(tracker, -1.0, previous);
+            visit.copy(previous, gradient);
+            visit.copy(gradient, tracker);
         }
-        (Link::Momentum { .. }, None) => unreachable!("a chain with momentum is given a momentum row"),
+        (
+            Link::Momentum { beta, nesterov } | Link::QuasiGlobal { beta, nesterov, buffer: Buffer::Corrected },
+            Some(m),
+        ) => {
+            visit.scale(m, beta as f32);
+            visit.axpy(m, 1.0, gradient);
+            look_ahead(visit, gradient, m, beta, nesterov);
+        }
+        (Link::QuasiGlobal { beta, nesterov, buffer: Buffer::Smoothed }, Some(m)) => {
+            visit.copy(SPARE, m);
+            visit.scale(SPARE, beta as f32);
+            visit.axpy(SPARE, 1.0, gradient);
+            look_ahead(visit, gradient, SPARE, beta, nesterov);
+        }
+        (Link::Momentum { .. } | Link::QuasiGlobal { .. }, None) => {
+            unreachable!("a chain with momentum is given a momentum row")
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn look_ahead(visit: &mut impl Visit, gradient: Slot, momentum: Slot, beta: f64, nesterov: bool) {
+    if nesterov {
+        visit.axpy(gradient, beta as f32, momentum);
+    } else {
+        visit.copy(gradient, momentum);
     }
 }

@@ -1,11 +1,11 @@
 //! A cohort: the rows of all agents that one process hosts, and what a method does with them.
 
-use kith_core::{AgentId, Batches, Digest, Digester, Layout, Matrix, Samples, TaskId};
-use kith_engine::{Chart, Engine, Geometry, MixingPlan, Point, Score, Slot};
+use kith_core::{AgentId, Digest, Digester, Layout, Matrix, Samples, Seeds, TaskId};
+use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
-use crate::exchange::Kept;
-use crate::{Agreement, ExchangeKind, Link, MemoryRule, MethodError, Parts, Payload, chain};
+use crate::exchange::{Across, GlobalUpdate, Kept};
+use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Parts, Payload};
 
 /// What a cohort is made of.
 pub struct Setup {
@@ -17,6 +17,50 @@ pub struct Setup {
     pub agents: usize,
     /// Row i: neighbours j that send to agent i, ascending, with w_ij; self left out.
     pub weights: Vec<Vec<(AgentId, f64)>>,
+    /// Randomness of compressors.
+    pub seeds: Seeds,
+}
+
+/// Rows that some methods keep beside weights and public rows; each is there only where its method needs it.
+pub(crate) struct Extra<B> {
+    /// Quasi-global momentum: the row before the round, or before mixing.
+    pub(crate) anchor: Option<B>,
+    /// Tracking: y, and the gradient that it took in last.
+    pub(crate) tracker: Option<(B, B)>,
+    /// D²: what mixing did to the row last round.
+    pub(crate) correction: Option<B>,
+    /// What compression lost so far.
+    pub(crate) error: Option<B>,
+    pub(crate) across: Option<Across<B>>,
+    pub(crate) update: Option<GlobalUpdate<B>>,
+}
+
+impl<B> Extra<B> {
+    fn new(parts: &Parts, block: impl Fn() -> B, degree: usize) -> Self {
+        let exchange = &parts.exchange;
+        let quasi_global = parts.chain.iter().any(|link| matches!(link, Link::QuasiGlobal { .. }));
+        let across = exchange.kind == ExchangeKind::NeighbourGradients;
+        let alpha = exchange.data_variant_weight.unwrap_or(0.0);
+        let feeds_back = exchange.compressor.is_some() && exchange.feedback == Feedback::Error;
+        Self {
+            anchor: quasi_global.then(&block),
+            tracker: parts.tracks().then(|| (block(), block())),
+            correction: (exchange.kind == ExchangeKind::Corrected).then(&block),
+            error: feeds_back.then(&block),
+            across: across.then(|| Across::new(&block, alpha, degree)),
+            update: (exchange.kind == ExchangeKind::GlobalUpdate)
+                .then(|| GlobalUpdate::new(&block, exchange.tracking.unwrap_or(0.0))),
+        }
+    }
+
+    /// Every block that is there.
+    fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
+        let Self { anchor, tracker, correction, error, across, update } = self;
+        let pair = tracker.iter_mut().flat_map(|(y, previous)| [y, previous]);
+        let across = across.iter_mut().flat_map(Across::blocks);
+        let update = update.iter_mut().flat_map(GlobalUpdate::blocks);
+        anchor.iter_mut().chain(pair).chain(correction.iter_mut()).chain(error.iter_mut()).chain(across).chain(update)
+    }
 }
 
 /// The rows of all agents that one process hosts.
@@ -35,7 +79,13 @@ pub struct Cohort<E: Engine> {
     pub(crate) coordinates: Option<E::Block>,
     /// `Model`: where mixed rows are written. `Difference`: the public copies x̂.
     pub(crate) public: E::Block,
-    momentum: Option<E::Block>,
+    pub(crate) momentum: Option<E::Block>,
+    pub(crate) extra: Extra<E::Block>,
+    pub(crate) seeds: Seeds,
+    /// Sum of the learning rates of local steps since the last exchange.
+    pub(crate) stepped: Option<f64>,
+    /// The learning rate of the last step.
+    pub(crate) previous_rate: Option<f64>,
     pub(crate) kept: Kept,
     pub(crate) plan: MixingPlan,
     /// The averaging rate for which `plan` holds the exchange of all with all neighbours.
@@ -46,7 +96,7 @@ impl<E: Engine> Cohort<E> {
     /// A cohort at its start, before the first task; `initial` writes an agent's first row.
     #[must_use]
     pub fn new(engine: E, setup: Setup, mut initial: impl FnMut(AgentId, &mut [f32])) -> Self {
-        let Setup { parts, layout, agents, weights } = setup;
+        let Setup { parts, layout, agents, weights, seeds } = setup;
         let mut whole = engine.block(agents, layout.len());
         let mut row = vec![0.0; layout.len()];
         for agent in (0..agents).map(AgentId::from) {
@@ -55,7 +105,10 @@ impl<E: Engine> Cohort<E> {
         }
         let exchanges = parts.exchange.kind != ExchangeKind::None;
         let public = engine.block(if exchanges { agents } else { 0 }, layout.len());
-        let has_momentum = parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. }));
+        let has_momentum =
+            parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
+        let degree = weights.iter().map(Vec::len).max().unwrap_or(0);
+        let extra = Extra::new(&parts, || engine.block(agents, layout.len()), degree);
         let momentum = has_momentum.then(|| engine.block(agents, layout.len()));
         let of_layers = || layout.projected().map(|tensor| LayerMemory::new(tensor.cols)).collect::<Vec<_>>();
         let memories = match &parts.memory {
@@ -75,6 +128,10 @@ impl<E: Engine> Cohort<E> {
             coordinates: None,
             public,
             momentum,
+            extra,
+            seeds,
+            stepped: None,
+            previous_rate: None,
             kept: Kept::default(),
             plan: MixingPlan::default(),
             planned: None,
@@ -145,57 +202,18 @@ impl<E: Engine> Cohort<E> {
         if let Some(momentum) = &mut self.momentum {
             self.engine.reshape(momentum, len);
         }
+        for block in self.extra.blocks() {
+            self.engine.reshape(block, len);
+        }
+        if let Some(update) = &mut self.extra.update {
+            update.begin();
+        }
+        (self.stepped, self.previous_rate) = (None, None);
         if in_coordinates {
             // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes.
             self.kept.clear();
         }
         self.planned = None;
-    }
-
-    /// Local steps `steps` (counted within the task) of these agents, ascending. Returns each agent's sum of losses.
-    pub fn train(
-        &mut self,
-        agents: &[AgentId],
-        steps: std::ops::Range<u64>,
-        batches: &dyn Batches,
-        learning_rate: impl Fn(u64) -> f64 + Sync,
-    ) -> Vec<f64> {
-        let in_coordinates = self.coordinates.is_some();
-        let parts = &self.parts;
-        let mut blocks: Vec<&mut E::Block> = Vec::with_capacity(3);
-        let mut next = 0;
-        let mut slot = || {
-            next += 1;
-            Slot::Block(next - 1)
-        };
-        let base = in_coordinates.then(&mut slot);
-        blocks.push(&mut self.whole);
-        let row = match &mut self.coordinates {
-            Some(coordinates) => {
-                blocks.push(coordinates);
-                slot()
-            }
-            None => slot(),
-        };
-        let momentum = self.momentum.as_mut().map(|block| {
-            blocks.push(block);
-            slot()
-        });
-        let registers = chain::Registers { point: Point { row, base }, momentum };
-        #[allow(clippy::cast_possible_truncation)]
-        let work = |visit: &mut E::Visit<'_>| {
-            for step in steps.clone() {
-                chain::step(visit, registers, &parts.chain, learning_rate(step) as f32, batches, step);
-            }
-        };
-        if let [geometry] = self.geometries.as_slice() {
-            return self.engine.visit(geometry, agents, &mut blocks, chain::SCRATCH, work);
-        }
-        let own = |agent: &AgentId| {
-            let geometry = &self.geometries[agent.index()];
-            self.engine.visit(geometry, std::slice::from_ref(agent), &mut blocks, chain::SCRATCH, work)
-        };
-        agents.iter().flat_map(own).collect()
     }
 
     /// Turns rows back into whole weights at the end of a task.
@@ -281,7 +299,19 @@ impl<E: Engine> Cohort<E> {
         digester.finish()
     }
 
-    /// Numbers in a payload of the task under way.
+    /// Bytes of a payload's body in the task under way, and had rows been sent whole and as they are.
+    #[must_use]
+    pub fn payload_bytes(&self) -> (u64, u64) {
+        let vectors = if self.parts.tracks() { 2 } else { 1 };
+        let (sent, whole) = (self.payload_len(), self.row_len());
+        let body = match self.parts.exchange.compressor {
+            Some(compressor) => compressor.wire_len(sent),
+            None => 4 * sent * vectors,
+        };
+        (body as u64, (4 * whole * vectors) as u64)
+    }
+
+    /// Numbers in a trained row of the task under way.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         self.geometries[0].layout.len()
@@ -337,11 +367,8 @@ impl<E: Engine> Cohort<E> {
             self.engine.upload(coordinates, agent, &row);
         }
         row.fill(0.0);
-        let kept = [
-            self.momentum.as_mut(),
-            (self.parts.exchange.kind == ExchangeKind::Difference).then_some(&mut self.public),
-        ];
-        for block in kept.into_iter().flatten() {
+        let public = (self.parts.exchange.kind == ExchangeKind::Difference).then_some(&mut self.public);
+        for block in self.momentum.iter_mut().chain(public).chain(self.extra.blocks()) {
             self.engine.upload(block, agent, &row);
         }
     }

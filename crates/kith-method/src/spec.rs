@@ -1,7 +1,9 @@
 //! A method as a file says it: a preset, or its parts.
 
-use kith_core::Schedule;
+use kith_core::{Leg, Schedule};
 use serde::{Deserialize, Serialize};
+
+use crate::Compressor;
 
 /// A named method: `method = "codec"` expands to its [`Parts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,36 @@ pub enum Preset {
     Sgp,
     /// Plain SGD on each agent alone.
     Local,
+    /// D-PSGD, combine-then-adapt: mixes first, takes the gradient at the mixed row.
+    DPsgdCta,
+    /// Decentralized SGD with local Nesterov momentum.
+    DsgdmN,
+    /// Quasi-global momentum (Lin et al. 2021), Nesterov.
+    QgDsgdmN,
+    /// `QgDsgdmN` with sharpness-aware gradients.
+    QSaddle,
+    /// Gradient tracking (Nedic et al. 2017), adapt-then-combine.
+    GradientTracking,
+    /// Tracking of local momentum (Takezawa et al. 2023), adapt-then-combine.
+    MomentumTracking,
+    /// D² (Tang et al. 2018).
+    D2,
+    /// Exact diffusion (Yuan et al. 2019): D² at averaging rate one half.
+    ExactDiffusion,
+    /// CHOCO-SGD (Koloskova et al. 2020) with the largest hundredth of each difference.
+    Choco,
+    /// DeepSqueeze (Tang et al. 2019): compressed models with error feedback.
+    DeepSqueeze,
+    /// Neighbourhood gradient mean (Aketi et al. 2023), model variance only: nothing beyond models is sent.
+    Ngm,
+    /// Neighbourhood gradient clustering (Aketi et al. 2023), data variance: gradients come back over each edge.
+    Ngc,
+    /// `Ngc` with sharpness-aware gradients.
+    NSaddle,
+    /// Global update tracking (Aketi et al. 2023).
+    Gut,
+    /// Global update tracking with quasi-global momentum.
+    QgGutm,
 }
 
 /// A method's parts, as a chain of choices.
@@ -41,11 +73,16 @@ pub struct Parts {
 }
 
 /// Where gradients come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Oracle {
     /// The minibatch gradient.
     Plain,
+    /// The gradient at `x + ρ g/(‖g‖₂ + 1e-12)`, on the same minibatch; the norm is of the whole row.
+    SharpnessAware {
+        /// ρ, at least 0; 0 is plain.
+        radius: Schedule,
+    },
 }
 
 /// One transformation of the gradient. In a file: `"project"`, `{ clip = 1.0 }`, `{ momentum = { beta = 0.9, nesterov = true } }`.
@@ -64,10 +101,34 @@ pub enum Link {
         #[serde(default)]
         nesterov: bool,
     },
+    /// `m = β m̂ + g`, then `m` (or, Nesterov, `g + β m`); m̂ follows what the agents do together, see [`Buffer`].
+    QuasiGlobal {
+        /// β in \[0, 1).
+        beta: f64,
+        /// Whether to look ahead.
+        #[serde(default)]
+        nesterov: bool,
+        /// How m̂ is updated after mixing.
+        #[serde(default)]
+        buffer: Buffer,
+    },
+    /// `y ← y + g − g_previous`, then y, which neighbours mix as they mix models: the mean gradient of all agents.
+    Track,
     /// `g ← g + rate · x`.
     WeightDecay(f64),
     /// `g ← factor · g`.
     Scale(f64),
+}
+
+/// How the buffer m̂ of quasi-global momentum is updated after mixing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Buffer {
+    /// `m̂ ← β m̂ + (1 − β)(x − x⁺)/η`, with x before the round and x⁺ after it (Lin et al. 2021).
+    #[default]
+    Smoothed,
+    /// `m̂ ← m − (x⁺ − x^½)/η`, with x^½ before mixing: the local buffer less the gossip residual (Aketi et al. 2024).
+    Corrected,
 }
 
 /// What is sent and how it is mixed.
@@ -80,6 +141,67 @@ pub struct Exchange {
     pub payload: Payload,
     /// Averaging rate γ in `x ← x + γ (W x − x)`, in (0, 1].
     pub averaging_rate: Schedule,
+    /// What comes first.
+    #[serde(default, skip_serializing_if = "Order::is_default")]
+    pub order: Order,
+    /// How payloads are made smaller at a loss, if at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressor: Option<Compressor>,
+    /// What becomes of that loss.
+    #[serde(default, skip_serializing_if = "Feedback::is_default")]
+    pub feedback: Feedback,
+    /// α of neighbour gradients: 0 for own data at neighbours' models, 1 for neighbours' data at the own model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_variant_weight: Option<f64>,
+    /// μ of global update tracking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<f64>,
+}
+
+impl Exchange {
+    /// Whether neighbours mix public rows that are not the trained rows themselves.
+    #[must_use]
+    pub fn has_public(&self) -> bool {
+        self.kind == ExchangeKind::Difference || self.compressor.is_some()
+    }
+}
+
+/// What comes first in a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Local steps, then exchange.
+    #[default]
+    AdaptThenCombine,
+    /// Exchange, then local steps at the mixed row.
+    CombineThenAdapt,
+    /// Local steps, mixing of the copies held since the last round, then sending (CHOCO-SGD as published).
+    MixThenSend,
+}
+
+impl Order {
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What becomes of what compression loses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feedback {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is added to the next payload.
+    Error,
+}
+
+impl Feedback {
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What neighbours keep of each other.
@@ -92,6 +214,12 @@ pub enum ExchangeKind {
     Model,
     /// Each round sends the difference to the public copy x̂ that neighbours hold, and mixes the copies (CHOCO form).
     Difference,
+    /// As `Model`, and each agent adds what mixing did to it last round: `X ← W (2X − X_prev − η (G − G_prev))` (D²).
+    Corrected,
+    /// Models, mixed before the step; the step follows gradients across edges (NGM, NGC).
+    NeighbourGradients,
+    /// Models, not mixed: what mixing would do enters the step as part of the gradient (GUT).
+    GlobalUpdate,
 }
 
 /// What a payload is made of.
@@ -146,6 +274,29 @@ pub enum Agreement {
     Own,
 }
 
+impl Parts {
+    /// What a training round consists of.
+    #[must_use]
+    pub fn legs(&self) -> Vec<Leg> {
+        match (self.exchange.kind, self.exchange.order) {
+            (ExchangeKind::NeighbourGradients, _) if self.exchange.data_variant_weight.unwrap_or(0.0) > 0.0 => {
+                vec![Leg::Exchange, Leg::Both]
+            }
+            (ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate, _) => vec![Leg::Exchange, Leg::Compute],
+            (ExchangeKind::Model | ExchangeKind::Difference, Order::CombineThenAdapt) => {
+                vec![Leg::Exchange, Leg::Compute]
+            }
+            _ => vec![Leg::Both],
+        }
+    }
+
+    /// Whether the chain tracks the mean gradient, which is then sent beside the model.
+    #[must_use]
+    pub fn tracks(&self) -> bool {
+        self.chain.contains(&Link::Track)
+    }
+}
+
 /// One value for all layers, or one a layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -164,54 +315,5 @@ impl<T: Copy> PerLayer<T> {
             Self::All(value) => Some(*value),
             Self::Each(values) => values.get(layer).or(values.last()).copied(),
         }
-    }
-}
-
-impl Preset {
-    /// What the preset expands to.
-    #[must_use]
-    pub fn parts(self) -> Parts {
-        let memory = |rule, leader_shares| Memory {
-            rule,
-            energy_threshold: PerLayer::All(0.95),
-            energy_increment: 0.0,
-            scale_coefficient: 10.0,
-            samples: PerLayer::All(300),
-            agreement: if leader_shares { Agreement::Leader } else { Agreement::Own },
-            leader: 0,
-            consensus_rounds: if leader_shares { 51 } else { 0 },
-        };
-        let exchange = |kind, payload| Exchange { kind, payload, averaging_rate: Schedule::Constant(1.0) };
-        let (chain, exchange, memory) = match self {
-            Self::DPsgd => (vec![], exchange(ExchangeKind::Model, Payload::Full), None),
-            Self::Local => (vec![], exchange(ExchangeKind::None, Payload::Full), None),
-            Self::Codec => (
-                vec![Link::Project],
-                exchange(ExchangeKind::Difference, Payload::Coefficients),
-                Some(memory(MemoryRule::Gpm, true)),
-            ),
-            Self::CodecFull => (
-                vec![Link::Project],
-                exchange(ExchangeKind::Difference, Payload::Full),
-                Some(memory(MemoryRule::Gpm, true)),
-            ),
-            Self::CodecSgp => (
-                vec![Link::Project],
-                exchange(ExchangeKind::Difference, Payload::Coefficients),
-                Some(memory(MemoryRule::Sgp, true)),
-            ),
-            Self::CodecSgpFull => (
-                vec![Link::Project],
-                exchange(ExchangeKind::Difference, Payload::Full),
-                Some(memory(MemoryRule::Sgp, true)),
-            ),
-            Self::Gpm => {
-                (vec![Link::Project], exchange(ExchangeKind::None, Payload::Full), Some(memory(MemoryRule::Gpm, false)))
-            }
-            Self::Sgp => {
-                (vec![Link::Project], exchange(ExchangeKind::None, Payload::Full), Some(memory(MemoryRule::Sgp, false)))
-            }
-        };
-        Parts { oracle: Oracle::Plain, chain, exchange, memory }
     }
 }

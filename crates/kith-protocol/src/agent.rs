@@ -258,8 +258,9 @@ impl Agent {
     /// Opens what can be opened, and ends the round if nothing more is waited for.
     fn advance(&mut self, now: Time, out: &mut Vec<Output>) {
         let State::Exchanging { deadline } = self.state else { return };
+        let exchanges = self.config.plan.stage(self.round).is_none_or(|stage| stage.leg.exchanges());
         let mut waiting = false;
-        for index in 0..self.edges.len() {
+        for index in (0..self.edges.len()).filter(|_| exchanges) {
             if !self.edges[index].up {
                 continue;
             }

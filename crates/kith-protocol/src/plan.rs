@@ -1,6 +1,6 @@
 //! What a run consists of: tasks, rounds of training, rounds of consensus, updates of the memory.
 
-use kith_core::{Round, TaskId};
+use kith_core::{Leg, Round, TaskId};
 
 /// What a round is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +18,24 @@ pub struct Stage {
     pub task: TaskId,
     /// What the round is for.
     pub kind: RoundKind,
-    /// Which round of its kind within the task, from 0.
+    /// Which round of its kind within the task, from 0; all legs of a training round have the same.
     pub index: u64,
+    /// What agents do.
+    pub leg: Leg,
+    /// Whether this is the last leg of its round.
+    pub closes: bool,
     /// Whether the task ends with this round.
     pub last: bool,
 }
 
-/// The rounds of a run: for each task, training, then consensus.
+/// The rounds of a run: for each task, training, then consensus. A training round has one leg or more, each of which agents
+/// go through as a round of its own, with its own number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Training rounds of each task.
     pub train_rounds: Vec<u64>,
+    /// What a training round consists of; at least one leg.
+    pub legs: Vec<Leg>,
     /// Consensus rounds at the end of each task.
     pub consensus_rounds: u64,
     /// Whether agents agree on a basis between tasks.
@@ -36,32 +43,41 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Rounds of one task.
+    /// Numbered rounds of one task: legs, not training rounds.
     #[must_use]
     pub fn rounds_of(&self, task: TaskId) -> u64 {
-        self.train_rounds.get(task.index()).map_or(0, |rounds| rounds + self.consensus_rounds)
+        let legs = self.legs.len() as u64;
+        self.train_rounds.get(task.index()).map_or(0, |rounds| rounds * legs + self.consensus_rounds)
     }
 
-    /// Rounds of the whole run.
+    /// Rounds of the whole run, all legs of a training round counted as one.
     #[must_use]
     pub fn rounds(&self) -> u64 {
-        (0..self.train_rounds.len()).map(|task| self.rounds_of(TaskId::from(task))).sum()
+        self.train_rounds.iter().map(|rounds| rounds + self.consensus_rounds).sum()
     }
 
     /// Where a round stands; nothing for rounds after the last.
     #[must_use]
     pub fn stage(&self, round: Round) -> Option<Stage> {
         let mut left = round.0;
+        let legs = self.legs.len() as u64;
         for (task, &train) in self.train_rounds.iter().enumerate() {
             let task = TaskId::from(task);
             let here = self.rounds_of(task);
             if left < here {
                 let last = left + 1 == here;
-                return Some(if left < train {
-                    Stage { task, kind: RoundKind::Train, index: left, last }
+                let train = train * legs;
+                let (kind, index, part) = if left < train {
+                    (RoundKind::Train, left / legs, left % legs)
                 } else {
-                    Stage { task, kind: RoundKind::Consensus, index: left - train, last }
-                });
+                    (RoundKind::Consensus, left - train, 0)
+                };
+                let of_train = usize::try_from(part).ok().and_then(|part| self.legs.get(part)).copied();
+                let (leg, closes) = match kind {
+                    RoundKind::Train => (of_train.unwrap_or(Leg::Both), part + 1 == legs),
+                    RoundKind::Consensus => (Leg::Exchange, true),
+                };
+                return Some(Stage { task, kind, index, leg, closes, last });
             }
             left -= here;
         }
@@ -81,13 +97,32 @@ mod tests {
 
     #[test]
     fn rounds_fall_into_tasks_and_kinds() {
-        let plan = Plan { train_rounds: vec![3, 2], consensus_rounds: 1, shared_memory: true };
+        let legs = vec![Leg::Both];
+        let plan = Plan { train_rounds: vec![3, 2], legs, consensus_rounds: 1, shared_memory: true };
         assert_eq!(plan.rounds(), 7);
         let stage = |round| plan.stage(Round(round)).expect("within the plan");
-        assert_eq!(stage(2), Stage { task: TaskId(0), kind: RoundKind::Train, index: 2, last: false });
-        assert_eq!(stage(3), Stage { task: TaskId(0), kind: RoundKind::Consensus, index: 0, last: true });
-        assert_eq!(stage(4), Stage { task: TaskId(1), kind: RoundKind::Train, index: 0, last: false });
+        let of = |task, kind, index, leg, last| Stage { task: TaskId(task), kind, index, leg, closes: true, last };
+        assert_eq!(stage(2), of(0, RoundKind::Train, 2, Leg::Both, false));
+        assert_eq!(stage(3), of(0, RoundKind::Consensus, 0, Leg::Exchange, true));
+        assert_eq!(stage(4), of(1, RoundKind::Train, 0, Leg::Both, false));
         assert_eq!(plan.stage(Round(7)), None);
         assert!(plan.agrees_after(TaskId(0)) && !plan.agrees_after(TaskId(1)));
+    }
+
+    #[test]
+    fn legs_of_a_training_round_have_numbers_of_their_own_and_one_index() {
+        let legs = vec![Leg::Exchange, Leg::Compute];
+        let plan = Plan { train_rounds: vec![2, 1], legs, consensus_rounds: 1, shared_memory: false };
+        assert_eq!((plan.rounds(), plan.rounds_of(TaskId(0))), (5, 5));
+        let seen: Vec<(u32, u64, Leg, bool, bool)> = (0..8)
+            .map(|round| plan.stage(Round(round)).expect("within the plan"))
+            .map(|stage| (stage.task.0, stage.index, stage.leg, stage.closes, stage.last))
+            .collect();
+        assert_eq!(seen[0], (0, 0, Leg::Exchange, false, false));
+        assert_eq!(seen[1], (0, 0, Leg::Compute, true, false));
+        assert_eq!(seen[3], (0, 1, Leg::Compute, true, false));
+        assert_eq!(seen[4], (0, 0, Leg::Exchange, true, true));
+        assert_eq!(seen[6], (1, 0, Leg::Compute, true, false));
+        assert_eq!(plan.stage(Round(8)), None);
     }
 }

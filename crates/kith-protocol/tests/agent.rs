@@ -8,7 +8,12 @@ const DEADLINE: u64 = 1_000;
 const RETRANSMIT: u64 = 300;
 
 fn plan(rounds: u64) -> Plan {
-    Plan { train_rounds: vec![rounds, rounds], consensus_rounds: 1, shared_memory: true }
+    Plan {
+        train_rounds: vec![rounds, rounds],
+        legs: vec![kith_core::Leg::Both],
+        consensus_rounds: 1,
+        shared_memory: true,
+    }
 }
 
 fn agent(neighbours: &[u32], plan: Plan) -> Agent {

@@ -1,6 +1,6 @@
 //! Checkers: global truths that no agent can see. A run with checks stops at the first that does not hold.
 
-use kith_core::{AgentId, Digest, Round, TaskId};
+use kith_core::{AgentId, Digest, Leg, Round, TaskId};
 use kith_engine::Engine;
 use kith_method::{Cohort, ExchangeKind, MemoryRule, Mixing};
 use kith_protocol::{FrameKind, HEADER_LEN, Header, PROTOCOL_VERSION, encode_header};
@@ -68,6 +68,12 @@ pub enum CheckError {
     },
 }
 
+/// Whether neighbours hold copies that grow by differences as they are.
+fn copies<E: Engine>(cohort: &Cohort<E>) -> bool {
+    let exchange = &cohort.parts().exchange;
+    exchange.kind == ExchangeKind::Difference && exchange.compressor.is_none()
+}
+
 /// What checks remember from round to round.
 #[derive(Default)]
 pub(crate) struct Checks {
@@ -83,12 +89,12 @@ impl Checks {
         self.replica = vec![0.0; cohort.payload_len()];
     }
 
-    pub(crate) fn before_exchange<E: Engine>(&mut self, cohort: &Cohort<E>, rows: &[Mixing<'_>]) {
+    pub(crate) fn before_exchange<E: Engine>(&mut self, cohort: &Cohort<E>, leg: Leg, rows: &[Mixing<'_>]) {
         let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
         let (mean, _) = cohort.consensus(&agents);
-        let both_ways = rows.iter().all(|row| row.late.is_empty() && row.fresh == row.opened);
+        let both_ways = cohort.keeps_mean(leg) && rows.iter().all(|row| row.late.is_empty() && row.fresh == row.opened);
         self.mean = both_ways.then_some(mean);
-        if cohort.parts().exchange.kind == ExchangeKind::Difference {
+        if copies(cohort) {
             let mut difference = vec![0.0; cohort.payload_len()];
             let mut public = difference.clone();
             cohort.trained_row(AgentId(0), &mut difference);
@@ -116,7 +122,7 @@ impl Checks {
                 return Err(CheckError::Mean { round, moved, allowed });
             }
         }
-        if cohort.parts().exchange.kind == ExchangeKind::Difference && agents.first() == Some(&AgentId(0)) {
+        if copies(cohort) && agents.first() == Some(&AgentId(0)) {
             for (copy, bytes) in self.replica.iter_mut().zip(self.sent.chunks_exact(4)) {
                 *copy += f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             }

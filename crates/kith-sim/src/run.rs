@@ -4,7 +4,7 @@ use kith_core::{AgentId, Batches, Event, Key, Network, Position, Purpose, Round,
 use kith_data::{BatchOrder, Scenario, TaskData, representation_indices};
 use kith_engine::{Engine, initialise};
 use kith_graph::{Graph, Mixing as MixingMatrix};
-use kith_method::{Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Parts, Setup};
+use kith_method::{Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Oracle, Parts, Rates, Setup};
 use kith_protocol::{Agent, Config, Neighbour, Peer, Plan, RoundKind};
 use thiserror::Error;
 
@@ -118,7 +118,13 @@ impl<'a, E: Engine> Run<'a, E> {
             let others = experiment.mixing.row(agent).iter().copied().filter(|(peer, _)| *peer != agent);
             if exchanges { others.collect() } else { Vec::new() }
         });
-        let setup = Setup { parts: experiment.parts.clone(), layout, agents, weights: weights.collect() };
+        let setup = Setup {
+            parts: experiment.parts.clone(),
+            layout,
+            agents,
+            weights: weights.collect(),
+            seeds: experiment.seeds,
+        };
         let cohort = Cohort::new(engine, setup, |agent, row| initial_row(&experiment, agent, row));
         let plan = plan(&experiment);
         let neighbours: Vec<Vec<Neighbour>> = (0..agents)
@@ -192,8 +198,8 @@ impl<'a, E: Engine> Run<'a, E> {
             checks.remember(&self.cohort, &agents);
         }
         self.cohort.begin_task(task);
-        let bytes = |numbers: usize| numbers as u64 * 4;
-        self.timeline.set_payload(bytes(self.cohort.payload_len()), bytes(self.cohort.row_len()));
+        let (payload, full) = self.cohort.payload_bytes();
+        self.timeline.set_payload(payload, full);
         let data = self.data(task);
         let mut batches = BatchOrder::new(
             data.train.clone(),
@@ -241,8 +247,11 @@ impl<'a, E: Engine> Run<'a, E> {
         let index = plan.stage.index;
         if plan.stage.kind == RoundKind::Train {
             self.enter(Phase::Train, observer);
+        }
+        if plan.stage.kind == RoundKind::Train && plan.stage.leg.computes() {
             self.train(plan, index * local_steps..(index + 1) * local_steps, observer)?;
-        } else {
+        }
+        if plan.stage.kind == RoundKind::Consensus {
             self.enter(Phase::Consensus, observer);
         }
         let round_in_task = match plan.stage.kind {
@@ -251,7 +260,7 @@ impl<'a, E: Engine> Run<'a, E> {
         };
         let position = self.position(plan.stage.task, round_in_task, round_in_task * local_steps);
         self.exchange(plan, &position)?;
-        self.outcome.rounds += 1;
+        self.outcome.rounds += u64::from(plan.stage.closes);
         observer.progress(&Progress {
             task: plan.stage.task.index(),
             tasks: self.plan.train_rounds.len(),
@@ -278,7 +287,16 @@ impl<'a, E: Engine> Run<'a, E> {
         let per_epoch = self.steps_per_epoch;
         let epoch = steps.start / per_epoch;
         let at = |step: u64| self.position(task, plan.stage.index, step);
-        let rates: Vec<f64> = steps.clone().map(|step| self.experiment.train.learning_rate.at(&at(step))).collect();
+        let oracle = &self.experiment.parts.oracle;
+        let radius = |at: &Position| match oracle {
+            Oracle::Plain => 0.0,
+            Oracle::SharpnessAware { radius } => radius.at(at),
+        };
+        let schedule = &self.experiment.train.learning_rate;
+        let rates: Vec<Rates> = steps
+            .clone()
+            .map(|step| Rates { learning_rate: schedule.at(&at(step)), radius: radius(&at(step)) })
+            .collect();
         let Some(batches) = &mut self.batches else { return Ok(()) };
         if steps.start % per_epoch < steps.end - steps.start {
             batches.prepare(epoch);
@@ -346,9 +364,9 @@ impl<'a, E: Engine> Run<'a, E> {
             .collect();
         let rate = schedule.at(position);
         if let Some(checks) = &mut self.checks {
-            checks.before_exchange(&self.cohort, &rows);
+            checks.before_exchange(&self.cohort, plan.stage.leg, &rows);
         }
-        self.cohort.exchange(plan.round, rate, &rows);
+        self.cohort.exchange(plan.round, plan.stage.leg, rate, &rows);
         if let Some(checks) = &mut self.checks {
             checks.after_exchange(&self.cohort, plan.round, &rows)?;
         }
@@ -489,6 +507,7 @@ fn plan(experiment: &Experiment<'_>) -> Plan {
     let memory = experiment.parts.memory.as_ref();
     Plan {
         train_rounds: train_rounds.collect(),
+        legs: experiment.parts.legs(),
         consensus_rounds: memory.filter(|_| exchanges).map_or(0, |memory| memory.consensus_rounds),
         shared_memory: memory.is_some_and(|memory| memory.agreement == Agreement::Leader),
     }

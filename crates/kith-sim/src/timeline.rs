@@ -381,8 +381,10 @@ impl Timeline {
             return;
         }
         let work = match stage.kind {
-            RoundKind::Train => (self.settings.compute as f64 * self.slowness[agent.index()]) as u64,
-            RoundKind::Consensus => 0,
+            RoundKind::Train if stage.leg.computes() => {
+                (self.settings.compute as f64 * self.slowness[agent.index()]) as u64
+            }
+            RoundKind::Train | RoundKind::Consensus => 0,
         };
         self.push(self.now.after(work), Event::Computed(agent));
     }

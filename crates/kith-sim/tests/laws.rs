@@ -173,7 +173,9 @@ fn still(preset: Preset, rounds: u64) -> Small {
 
 #[test]
 fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
-    for preset in [Preset::DPsgd, Preset::Codec] {
+    let methods =
+        [Preset::DPsgd, Preset::Codec, Preset::DPsgdCta, Preset::Ngc, Preset::GradientTracking, Preset::DeepSqueeze];
+    for preset in methods {
         for (loss, latency_ms, deadline_ms) in [(0.3, 0.0, 3.0), (0.3, 2.5, 9.0), (0.6, 0.3, 2.0), (0.3, 5.0, 4.0)] {
             let start = still(preset, 1);
             let (_, at_start) = start.run().expect("one round");
@@ -305,4 +307,50 @@ fn on_a_directed_ring_agents_learn_and_send_half_as_much() {
         accuracy(&both_ways)
     );
     assert_eq!(one_way.missed_exchanges, 0);
+}
+
+/// Every method without a memory that exchanges something.
+fn decentralized() -> impl Iterator<Item = Preset> {
+    Preset::ALL.into_iter().filter(|preset| {
+        let parts = preset.parts();
+        parts.memory.is_none() && parts.exchange.kind != kith_method::ExchangeKind::None
+    })
+}
+
+#[test]
+fn every_decentralized_method_learns_and_gives_the_same_bits_on_two_threads() {
+    for preset in decentralized() {
+        let with = |threads| {
+            let mut small = Small { tasks: 1, threads, ..Small::new(preset) };
+            small.train.learning_rate = 0.02.into();
+            small.train.rounds_per_task = Some(200);
+            run(&small)
+        };
+        let (one, two) = (with(1), with(2));
+        assert_eq!(one.parameter_digest, two.parameter_digest, "{preset:?}");
+        assert_eq!(one.rounds, 200, "{preset:?}: legs of a round are one round");
+        let accuracy = one.accuracy_per_agent.iter().map(|agent| agent[0][0]).sum::<f64>() / 5.0;
+        assert!(accuracy > 0.4, "{preset:?}: {accuracy}");
+    }
+}
+
+#[test]
+fn what_a_method_sends_is_counted_to_the_byte() {
+    let sent = |preset| {
+        let mut small = Small { tasks: 1, ..Small::new(preset) };
+        small.train.rounds_per_task = Some(10);
+        run(&small).bytes_training[0]
+    };
+    let (header, entries) = (kith_protocol::HEADER_LEN, 64 * 32 + 32 * 32 + 320);
+    let frames = |count: usize, body: usize| (10 * 2 * count * (header + body)) as f64;
+    assert_eq!(sent(Preset::DPsgd), frames(1, 4 * entries));
+    for preset in [Preset::DPsgdCta, Preset::QSaddle, Preset::D2, Preset::Ngm, Preset::Gut] {
+        assert_eq!(sent(preset), frames(1, 4 * entries), "{preset:?}");
+    }
+    assert_eq!(sent(Preset::Ngc), frames(2, 4 * entries), "a gradient comes back for every model");
+    assert_eq!(sent(Preset::GradientTracking), frames(1, 8 * entries), "models and trackers");
+    for preset in [Preset::Choco, Preset::DeepSqueeze] {
+        let compressor = preset.parts().exchange.compressor.expect("it compresses");
+        assert_eq!(sent(preset), frames(1, compressor.wire_len(entries)), "{preset:?}");
+    }
 }

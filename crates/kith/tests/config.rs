@@ -137,6 +137,40 @@ fn methods_that_do_not_add_up_are_refused_with_the_reason() {
     ]));
 }
 
+/// A decentralized method on a ring of nine.
+const METHOD: &str = "name = \"m\"\nmethod = \"d-psgd\"\n[graph]\nfamily = \"ring\"\nagents = 9\n";
+
+#[test]
+fn decentralized_methods_that_do_not_add_up_are_refused_with_the_reason() {
+    let lossy = "links.loss=0.1";
+    let cases: [&[&str]; 13] = [
+        &["method=q-saddle", "oracle.radius=-0.1"],
+        &["chain=[\"track\"]", "exchange.kind=difference"],
+        &["chain=[{quasi-global={beta=0.9}}]", "exchange.order=combine-then-adapt"],
+        &["chain=[{quasi-global={beta=0.9}}, {momentum={beta=0.9}}]"],
+        &["method=choco", lossy],
+        &["method=d2", lossy],
+        &["method=d2", "graph.agents=8"],
+        &["method=ngm", "exchange.compressor={kind=\"scaled-sign\"}"],
+        &["method=deep-squeeze", "exchange.compressor={kind=\"quantised\", bits=3}"],
+        &["exchange.feedback=error"],
+        &["exchange.tracking=0.5"],
+        &["method=ngc", "train.local_steps=2"],
+        &["method=gut", "chain=[\"project\"]"],
+    ];
+    let shown: Vec<String> = cases.iter().map(|set| message(METHOD, set)).collect();
+    insta::assert_snapshot!(shown.join("\n\n---\n\n"));
+}
+
+#[test]
+fn every_preset_resolves_and_its_resolved_form_resolves_to_itself() {
+    for preset in kith_method::Preset::ALL {
+        let resolved = resolve(METHOD, &[&format!("method={}", preset.name())]);
+        let again = resolve(&resolved.to_toml().expect("it is written"), &[]);
+        assert_eq!(resolved, again, "{}", preset.name());
+    }
+}
+
 #[test]
 fn graphs_that_cannot_be_are_refused_at_their_key() {
     insta::assert_snapshot!(

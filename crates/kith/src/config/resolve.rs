@@ -17,30 +17,9 @@ use super::spans::{Entry, Node, Origin, Table, Value};
 use super::written::{ARM_KEYS, Written, bad_name, is_name};
 use super::{ConfigError, Located};
 
-/// Every preset, for messages.
-const PRESETS: [Preset; 8] = [
-    Preset::DPsgd,
-    Preset::Codec,
-    Preset::CodecFull,
-    Preset::CodecSgp,
-    Preset::CodecSgpFull,
-    Preset::Gpm,
-    Preset::Sgp,
-    Preset::Local,
-];
-
 /// A preset's name in a file.
 pub(crate) const fn preset_name(preset: Preset) -> &'static str {
-    match preset {
-        Preset::DPsgd => "d-psgd",
-        Preset::Codec => "codec",
-        Preset::CodecFull => "codec-full",
-        Preset::CodecSgp => "codec-sgp",
-        Preset::CodecSgpFull => "codec-sgp-full",
-        Preset::Gpm => "gpm",
-        Preset::Sgp => "sgp",
-        Preset::Local => "local",
-    }
+    preset.name()
 }
 
 /// Keys of the file as a whole, after flags.
@@ -173,20 +152,20 @@ fn uses_memory(written: &Written, own: &Table) -> Result<bool, ConfigError> {
 }
 
 fn method(written: &Written, tree: &Table, arm: Option<&str>) -> Result<Preset, ConfigError> {
-    let names = PRESETS.map(preset_name).join(", ");
+    let names = Preset::ALL.map(preset_name).join(", ");
     let Some(entry) = tree.entry("method") else {
         let missing = Problem::new("method", "missing").accept(format!("accepted: {names}"));
         return Err(ConfigError::one(Diagnostic::at(&written.source.name, missing, arm)));
     };
     let text = entry.node.text();
-    if let Some(preset) = PRESETS.into_iter().find(|preset| text == Some(preset_name(*preset))) {
+    if let Some(preset) = Preset::ALL.into_iter().find(|preset| text == Some(preset_name(*preset))) {
         return Ok(preset);
     }
     let mut problem = match text {
         Some(text) => Problem::new("method", format!("unknown method `{text}`")),
         None => Problem::new("method", format!("expected a name, found {}", entry.node.kind())),
     };
-    if let Some(near) = text.and_then(|text| closest(text, PRESETS.map(preset_name))) {
+    if let Some(near) = text.and_then(|text| closest(text, Preset::ALL.map(preset_name))) {
         problem = problem.accept(format!("did you mean `{near}`?"));
     }
     Err(written.error(&entry.node.origin, problem.accept(format!("accepted: {names}"))))

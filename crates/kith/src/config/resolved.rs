@@ -117,7 +117,7 @@ impl ResolvedArm {
     #[must_use]
     pub fn parts(&self) -> Parts {
         Parts {
-            oracle: self.oracle,
+            oracle: self.oracle.clone(),
             chain: self.chain.clone(),
             exchange: self.exchange.clone(),
             memory: self.memory.clone(),

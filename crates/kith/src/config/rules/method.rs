@@ -1,4 +1,4 @@
-//! Rules of oracle, chain, exchange and memory.
+//! Rules of oracle, chain, exchange and memory. Those of one exchange only are in `decentralized`.
 
 use kith_method::{Agreement, ExchangeKind, Link, Memory, MemoryRule, Payload, PerLayer};
 
@@ -9,6 +9,7 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     chain_values(subject, problems);
     chain_and_memory(subject, problems);
     exchange(subject, problems);
+    super::decentralized::check(subject, problems);
     if subject.arm.exchange.payload == Payload::Coefficients {
         coefficients(subject, problems);
     }
@@ -23,6 +24,12 @@ fn chain_values(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         match *link {
             Link::Clip(norm) => number(path + ".clip", norm, Range::Positive, problems),
             Link::Momentum { beta, .. } => number(path + ".momentum.beta", beta, Range::Loss, problems),
+            Link::QuasiGlobal { beta, .. } => number(path + ".quasi-global.beta", beta, Range::Loss, problems),
+            Link::Track => {
+                if subject.arm.chain[..place].contains(&Link::Track) {
+                    problems.push(Problem::new(path, "the chain tracks twice"));
+                }
+            }
             Link::WeightDecay(rate) => number(path + ".weight-decay", rate, Range::NotNegative, problems),
             Link::Scale(factor) => number(path + ".scale", factor, Range::Positive, problems),
             Link::Project => {
@@ -31,8 +38,8 @@ fn chain_values(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
                 }
             }
         }
-        let momentum_before = subject.arm.chain[..place].iter().any(|other| matches!(other, Link::Momentum { .. }));
-        if matches!(link, Link::Momentum { .. }) && momentum_before {
+        let has_buffer = |link: &Link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. });
+        if has_buffer(link) && subject.arm.chain[..place].iter().any(has_buffer) {
             problems.push(Problem::new(format!("chain.{place}"), "the chain has momentum twice"));
         }
     }

@@ -1,6 +1,7 @@
 //! What a resolved arm must satisfy before it can run.
 
 mod data;
+mod decentralized;
 mod method;
 mod run;
 

@@ -4,12 +4,22 @@
 //! step itself (`Model`) or the public copy x̂ (`Difference`). A flow and its counterpart cancel, so mixing keeps the mean
 //! of all agents however rounds and links fail, as long as both ends use the same pair of rows.
 
+mod across;
+mod publish;
+mod update;
+
 use std::collections::BTreeMap;
 
-use kith_core::{AgentId, Round};
-use kith_engine::{Engine, MixingPlan, Slot, Visit};
+use kith_core::{AgentId, Leg, Round};
+use kith_engine::{Engine, MixingPlan};
 
-use crate::{Cohort, ExchangeKind};
+pub(crate) use across::Across;
+pub(crate) use update::GlobalUpdate;
+
+use crate::{Cohort, ExchangeKind, Order};
+
+/// Weights that are multiples of its inverse, and what is left of one, are `f32` without rounding.
+const EXACT_GRID: f64 = (1 << 22) as f64;
 
 /// The flow of an earlier round, applied now.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,19 +66,30 @@ impl Kept {
 }
 
 impl<E: Engine> Cohort<E> {
-    /// Mixes payloads of one round, at averaging rate `rate`. Agents without an entry keep their rows.
-    pub fn exchange(&mut self, round: Round, rate: f64, rows: &[Mixing<'_>]) {
-        if self.parts.exchange.kind == ExchangeKind::None {
-            return;
+    /// Mixes payloads of one leg of a round, at averaging rate `rate`. Agents without an entry keep their rows.
+    pub fn exchange(&mut self, round: Round, leg: Leg, rate: f64, rows: &[Mixing<'_>]) {
+        match (self.parts.exchange.kind, leg) {
+            (ExchangeKind::None, _) => {}
+            (_, Leg::Compute) => self.settle_late(rows),
+            (ExchangeKind::NeighbourGradients, Leg::Both) => {
+                self.settle_late(rows);
+                self.exchange_gradients(rows);
+            }
+            (ExchangeKind::GlobalUpdate, _) => self.gossip_update(rate, rows),
+            _ => self.exchange_models(round, rate, rows),
         }
+    }
+
+    fn exchange_models(&mut self, round: Round, rate: f64, rows: &[Mixing<'_>]) {
         let whole = rows.len() == self.agents
             && rows.iter().all(|row| {
                 row.late.is_empty()
                     && row.fresh.len() == self.weights[row.agent.index()].len()
                     && row.opened.len() == row.fresh.len()
             });
-        if self.parts.exchange.kind == ExchangeKind::Difference {
-            self.publish(rows);
+        let sends_last = self.parts.exchange.order == Order::MixThenSend;
+        if self.has_public() && !sends_last {
+            self.publish(round, rows);
         }
         if !whole {
             self.keep_unsettled(round, rows);
@@ -79,35 +100,51 @@ impl<E: Engine> Cohort<E> {
             self.plan_mixing(rate, rows);
             self.planned = whole.then_some(rate);
         }
+        if let Some(across) = &mut self.extra.across {
+            across.receive(self.agents, rows);
+        }
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
-        match self.parts.exchange.kind {
-            ExchangeKind::Model => {
-                self.engine.mix(&mut self.public, trained, &self.plan);
-                std::mem::swap(&mut self.public, trained);
-            }
-            ExchangeKind::Difference => self.engine.mix_into(trained, &self.public, &self.plan),
-            ExchangeKind::None => {}
+        if self.parts.exchange.has_public() {
+            self.engine.mix_into(trained, &self.public, &self.plan);
+        } else {
+            self.engine.mix(&mut self.public, trained, &self.plan);
+            std::mem::swap(&mut self.public, trained);
+        }
+        if let Some((tracker, _)) = &mut self.extra.tracker {
+            // The block that mixing writes to is free again: nobody reads the rows of before.
+            self.engine.mix(&mut self.public, tracker, &self.plan);
+            std::mem::swap(&mut self.public, tracker);
+        }
+        if self.has_public() && sends_last {
+            self.publish(round, rows);
         }
         if !whole {
             self.settle_late(rows);
         }
+        if self.stepped.is_some() {
+            let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
+            self.after_mixing(&agents);
+        }
     }
 
-    /// `x̂ ← x̂ + q` with `q = x − x̂`: what receivers of q do, so that all copies hold the same bits.
-    fn publish(&mut self, rows: &[Mixing<'_>]) {
-        let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
-        let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
-        let (row, copy, difference) = (Slot::Block(0), Slot::Block(1), Slot::Scratch(0));
-        self.engine.visit(&self.geometries[0], &agents, &mut [trained, &mut self.public], 1, |visit| {
-            visit.copy(difference, row);
-            visit.axpy(difference, -1.0, copy);
-            visit.axpy(copy, 1.0, difference);
-        });
+    /// Whether neighbours mix public rows that are not the trained rows themselves.
+    fn has_public(&self) -> bool {
+        self.parts.exchange.has_public()
+    }
+
+    /// Whether mixing in this leg must leave the mean of all trained rows where it is.
+    #[must_use]
+    pub fn keeps_mean(&self, leg: Leg) -> bool {
+        !(self.parts.exchange.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both)
     }
 
     #[allow(clippy::cast_possible_truncation)]
-    fn plan_mixing(&mut self, rate: f64, rows: &[Mixing<'_>]) {
-        let own = f64::from(u8::from(self.parts.exchange.kind == ExchangeKind::Model));
+    pub(super) fn plan_mixing(&mut self, rate: f64, rows: &[Mixing<'_>]) {
+        let replaces = !self.has_public() && self.parts.exchange.kind != ExchangeKind::GlobalUpdate;
+        let own = f64::from(u8::from(replaces));
+        // D² adds up what mixing does, round after round, so there each row must sum to exactly one as it is used.
+        let exact = self.parts.exchange.kind == ExchangeKind::Corrected;
+        let as_used = |weight: f64| if exact { (weight * EXACT_GRID).round() / EXACT_GRID } else { weight };
         self.plan.clear();
         let mut given = rows.iter().peekable();
         for agent in (0..self.agents).map(AgentId::from) {
@@ -121,7 +158,7 @@ impl<E: Engine> Cohort<E> {
             let mut terms: Vec<(AgentId, f64)> = weights
                 .iter()
                 .filter(|(peer, _)| row.fresh.contains(peer))
-                .map(|(peer, w)| (*peer, rate * w))
+                .map(|(peer, w)| (*peer, as_used(rate * w)))
                 .collect();
             let given_away: f64 = terms.iter().map(|(_, weight)| weight).sum();
             let place = terms.partition_point(|(peer, _)| *peer < agent);
@@ -151,33 +188,40 @@ impl<E: Engine> Cohort<E> {
 
     /// Keeps the public row of `from` for the exchange with `to`.
     fn keep(&mut self, round: Round, from: AgentId, to: AgentId) {
-        let mut copy = vec![0.0; self.geometries[0].layout.len()];
-        let public = match self.parts.exchange.kind {
-            ExchangeKind::Difference => &self.public,
-            ExchangeKind::Model | ExchangeKind::None => self.coordinates.as_ref().unwrap_or(&self.whole),
-        };
-        self.engine.download(public, from, &mut copy);
+        let len = self.geometries[0].layout.len();
+        let trained = self.coordinates.as_ref().unwrap_or(&self.whole);
+        let public = if self.has_public() { &self.public } else { trained };
+        let tracker = self.extra.tracker.as_ref().map(|(tracker, _)| tracker);
+        let mut copy = vec![0.0; len * (1 + usize::from(tracker.is_some()))];
+        for (block, part) in [public].into_iter().chain(tracker).zip(copy.chunks_exact_mut(len.max(1))) {
+            self.engine.download(block, from, part);
+        }
         self.kept.0.entry((from, to)).or_default().insert(round, copy);
     }
 
     #[allow(clippy::cast_possible_truncation)]
     fn settle_late(&mut self, rows: &[Mixing<'_>]) {
-        let mut own = vec![0.0; self.geometries[0].layout.len()];
+        let len = self.geometries[0].layout.len();
+        let mut own = vec![0.0; len];
         for row in rows.iter().filter(|row| !row.late.is_empty()) {
             let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
-            self.engine.download(trained, row.agent, &mut own);
-            for late in &row.late {
-                let weights = &self.weights[row.agent.index()];
-                let Ok(at) = weights.binary_search_by_key(&late.peer, |(peer, _)| *peer) else { continue };
-                let flow = (late.rate * weights[at].1) as f32;
-                let theirs = self.kept.get(late.peer, row.agent, late.round);
-                let mine = self.kept.get(row.agent, late.peer, late.round);
-                let (Some(theirs), Some(mine)) = (theirs, mine) else { continue };
-                for ((value, theirs), mine) in own.iter_mut().zip(theirs).zip(mine) {
-                    *value += flow * (theirs - mine);
+            let tracker = self.extra.tracker.as_mut().map(|(tracker, _)| tracker);
+            for (part, block) in [trained].into_iter().chain(tracker).enumerate() {
+                self.engine.download(block, row.agent, &mut own);
+                for late in &row.late {
+                    let weights = &self.weights[row.agent.index()];
+                    let Ok(at) = weights.binary_search_by_key(&late.peer, |(peer, _)| *peer) else { continue };
+                    let flow = (late.rate * weights[at].1) as f32;
+                    let theirs = self.kept.get(late.peer, row.agent, late.round);
+                    let mine = self.kept.get(row.agent, late.peer, late.round);
+                    let (Some(theirs), Some(mine)) = (theirs, mine) else { continue };
+                    let range = part * len..(part + 1) * len;
+                    for ((value, theirs), mine) in own.iter_mut().zip(&theirs[range.clone()]).zip(&mine[range]) {
+                        *value += flow * (theirs - mine);
+                    }
                 }
+                self.engine.upload(block, row.agent, &own);
             }
-            self.engine.upload(trained, row.agent, &own);
         }
     }
 

@@ -1,0 +1,162 @@
+//! What presets expand to.
+
+use kith_core::Schedule;
+
+use crate::{
+    Agreement, Buffer, Compressor, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts,
+    Payload, PerLayer, Preset,
+};
+
+/// β of presets with momentum.
+const BETA: f64 = 0.9;
+/// ρ of sharpness-aware presets.
+const RADIUS: f64 = 0.05;
+
+impl Preset {
+    /// Every preset, in the order that messages list them.
+    pub const ALL: [Self; 23] = [
+        Self::DPsgd,
+        Self::Codec,
+        Self::CodecFull,
+        Self::CodecSgp,
+        Self::CodecSgpFull,
+        Self::Gpm,
+        Self::Sgp,
+        Self::Local,
+        Self::DPsgdCta,
+        Self::DsgdmN,
+        Self::QgDsgdmN,
+        Self::QSaddle,
+        Self::GradientTracking,
+        Self::MomentumTracking,
+        Self::D2,
+        Self::ExactDiffusion,
+        Self::Choco,
+        Self::DeepSqueeze,
+        Self::Ngm,
+        Self::Ngc,
+        Self::NSaddle,
+        Self::Gut,
+        Self::QgGutm,
+    ];
+
+    /// The preset's name in a file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DPsgd => "d-psgd",
+            Self::Codec => "codec",
+            Self::CodecFull => "codec-full",
+            Self::CodecSgp => "codec-sgp",
+            Self::CodecSgpFull => "codec-sgp-full",
+            Self::Gpm => "gpm",
+            Self::Sgp => "sgp",
+            Self::Local => "local",
+            Self::DPsgdCta => "d-psgd-cta",
+            Self::DsgdmN => "dsgdm-n",
+            Self::QgDsgdmN => "qg-dsgdm-n",
+            Self::QSaddle => "q-saddle",
+            Self::GradientTracking => "gradient-tracking",
+            Self::MomentumTracking => "momentum-tracking",
+            Self::D2 => "d2",
+            Self::ExactDiffusion => "exact-diffusion",
+            Self::Choco => "choco",
+            Self::DeepSqueeze => "deep-squeeze",
+            Self::Ngm => "ngm",
+            Self::Ngc => "ngc",
+            Self::NSaddle => "n-saddle",
+            Self::Gut => "gut",
+            Self::QgGutm => "qg-gutm",
+        }
+    }
+
+    /// What the preset expands to.
+    #[must_use]
+    pub fn parts(self) -> Parts {
+        let (exchange, memory) = (self.exchange(), self.memory());
+        let chain = if memory.is_some() { vec![Link::Project] } else { self.chain() };
+        let oracle = match self {
+            Self::QSaddle | Self::NSaddle => Oracle::SharpnessAware { radius: Schedule::Constant(RADIUS) },
+            _ => Oracle::Plain,
+        };
+        Parts { oracle, chain, exchange, memory }
+    }
+
+    fn chain(self) -> Vec<Link> {
+        let momentum = Link::Momentum { beta: BETA, nesterov: true };
+        match self {
+            Self::DsgdmN | Self::Ngm | Self::Ngc | Self::NSaddle | Self::QgGutm => vec![momentum],
+            Self::QgDsgdmN | Self::QSaddle => {
+                vec![Link::QuasiGlobal { beta: BETA, nesterov: true, buffer: Buffer::Smoothed }]
+            }
+            Self::GradientTracking => vec![Link::Track],
+            Self::MomentumTracking => vec![Link::Momentum { beta: BETA, nesterov: false }, Link::Track],
+            _ => Vec::new(),
+        }
+    }
+
+    fn exchange(self) -> Exchange {
+        let plain = |kind| Exchange {
+            kind,
+            payload: Payload::Full,
+            averaging_rate: Schedule::Constant(1.0),
+            order: Order::default(),
+            compressor: None,
+            feedback: Feedback::None,
+            data_variant_weight: None,
+            tracking: None,
+        };
+        let top = Some(Compressor::TopK { share: 0.01 });
+        let across = |alpha| Exchange { data_variant_weight: Some(alpha), ..plain(ExchangeKind::NeighbourGradients) };
+        let tracking = |mu| Exchange { tracking: Some(mu), ..plain(ExchangeKind::GlobalUpdate) };
+        match self {
+            Self::Local | Self::Gpm | Self::Sgp => plain(ExchangeKind::None),
+            Self::Codec | Self::CodecSgp => {
+                Exchange { payload: Payload::Coefficients, ..plain(ExchangeKind::Difference) }
+            }
+            Self::CodecFull | Self::CodecSgpFull => plain(ExchangeKind::Difference),
+            Self::DPsgdCta => Exchange { order: Order::CombineThenAdapt, ..plain(ExchangeKind::Model) },
+            Self::D2 => plain(ExchangeKind::Corrected),
+            Self::ExactDiffusion => {
+                Exchange { averaging_rate: Schedule::Constant(0.5), ..plain(ExchangeKind::Corrected) }
+            }
+            Self::Choco => Exchange {
+                order: Order::MixThenSend,
+                compressor: top,
+                averaging_rate: Schedule::Constant(0.04),
+                ..plain(ExchangeKind::Difference)
+            },
+            Self::DeepSqueeze => Exchange {
+                compressor: Some(Compressor::Quantised { bits: 8 }),
+                feedback: Feedback::Error,
+                averaging_rate: Schedule::Constant(0.5),
+                ..plain(ExchangeKind::Model)
+            },
+            Self::Ngm => across(0.0),
+            Self::Ngc | Self::NSaddle => across(1.0),
+            Self::Gut => tracking(0.9),
+            Self::QgGutm => tracking(0.06),
+            _ => plain(ExchangeKind::Model),
+        }
+    }
+
+    fn memory(self) -> Option<Memory> {
+        let (rule, agreement) = match self {
+            Self::Codec | Self::CodecFull => (MemoryRule::Gpm, Agreement::Leader),
+            Self::CodecSgp | Self::CodecSgpFull => (MemoryRule::Sgp, Agreement::Leader),
+            Self::Gpm => (MemoryRule::Gpm, Agreement::Own),
+            Self::Sgp => (MemoryRule::Sgp, Agreement::Own),
+            _ => return None,
+        };
+        Some(Memory {
+            rule,
+            energy_threshold: PerLayer::All(0.95),
+            energy_increment: 0.0,
+            scale_coefficient: 10.0,
+            samples: PerLayer::All(300),
+            agreement,
+            leader: 0,
+            consensus_rounds: if agreement == Agreement::Leader { 51 } else { 0 },
+        })
+    }
+}

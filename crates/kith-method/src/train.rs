@@ -1,0 +1,147 @@
+//! Local steps, and what they leave for the time after mixing.
+
+use kith_core::{AgentId, Batches};
+use kith_engine::{Engine, Point, Slot, Visit};
+
+use crate::chain::{self, GRADIENT, Rates, Registers};
+use crate::{Buffer, Cohort, ExchangeKind, Link, Oracle};
+
+/// Blocks of a visit, by slot.
+pub(crate) struct Bench<'a, B>(pub(crate) Vec<&'a mut B>);
+
+impl<'a, B> Bench<'a, B> {
+    pub(crate) fn add(&mut self, block: &'a mut B) -> Slot {
+        self.0.push(block);
+        Slot::Block(self.0.len() - 1)
+    }
+}
+
+impl<E: Engine> Cohort<E> {
+    /// Local steps `steps` (counted within the task) of these agents, ascending. Returns each agent's sum of losses; a
+    /// sharpness-aware step counts the mean of its two.
+    pub fn train<R: Into<Rates>>(
+        &mut self,
+        agents: &[AgentId],
+        steps: std::ops::Range<u64>,
+        batches: &dyn Batches,
+        rates: impl Fn(u64) -> R + Sync,
+    ) -> Vec<f64> {
+        let rates = |step| {
+            let rates: Rates = rates(step).into();
+            let radius = if matches!(self.parts.oracle, Oracle::Plain) { 0.0 } else { rates.radius };
+            Rates { radius, ..rates }
+        };
+        let every: Vec<Rates> = steps.clone().map(rates).collect();
+        let Some(&first) = every.first() else { return vec![0.0; agents.len()] };
+        let mut losses = match self.parts.exchange.kind {
+            ExchangeKind::NeighbourGradients => self.gradients_across(agents, steps.start, batches, first),
+            ExchangeKind::GlobalUpdate => self.step_with_update(agents, steps.start, batches, first),
+            _ => self.steps(agents, steps, batches, &every),
+        };
+        if first.radius > 0.0 {
+            losses.iter_mut().for_each(|loss| *loss /= 2.0);
+        }
+        self.stepped = Some(every.iter().map(|rates| rates.learning_rate).sum());
+        self.previous_rate = every.last().map(|rates| rates.learning_rate);
+        losses
+    }
+
+    /// η over the learning rate of the step before; one where either is nothing.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn rate_ratio(&self, learning_rate: f64) -> f32 {
+        match self.previous_rate {
+            Some(previous) if previous > 0.0 && learning_rate > 0.0 => (learning_rate / previous) as f32,
+            _ => 1.0,
+        }
+    }
+
+    fn buffer(&self) -> Option<(Buffer, f64)> {
+        self.parts.chain.iter().find_map(|link| match link {
+            Link::QuasiGlobal { buffer, beta, .. } => Some((*buffer, *beta)),
+            _ => None,
+        })
+    }
+
+    fn steps(
+        &mut self,
+        agents: &[AgentId],
+        steps: std::ops::Range<u64>,
+        batches: &dyn Batches,
+        every: &[Rates],
+    ) -> Vec<f64> {
+        let in_coordinates = self.coordinates.is_some();
+        let ratio = self.rate_ratio(every[0].learning_rate);
+        let buffer = self.buffer().map(|(buffer, _)| buffer);
+        let parts = &self.parts;
+        let mut bench = Bench(Vec::with_capacity(3));
+        let whole = bench.add(&mut self.whole);
+        let base = in_coordinates.then_some(whole);
+        let row = self.coordinates.as_mut().map_or(whole, |coordinates| bench.add(coordinates));
+        let momentum = self.momentum.as_mut().map(|block| bench.add(block));
+        let anchor = self.extra.anchor.as_mut().map(|block| bench.add(block));
+        let tracker = self.extra.tracker.as_mut().map(|(y, previous)| (bench.add(y), bench.add(previous)));
+        let correction = self.extra.correction.as_mut().map(|block| bench.add(block));
+        let registers = Registers { point: Point { row, base }, momentum, tracker };
+        let first = steps.start;
+        #[allow(clippy::cast_possible_truncation)]
+        let work = |visit: &mut E::Visit<'_>| {
+            if let (Some(anchor), Some(Buffer::Smoothed)) = (anchor, buffer) {
+                visit.copy(anchor, row);
+            }
+            for step in steps.clone() {
+                chain::step(visit, registers, &parts.chain, every[(step - first) as usize], batches, step);
+            }
+            if let (Some(anchor), Some(Buffer::Corrected)) = (anchor, buffer) {
+                visit.copy(anchor, row);
+            }
+            if let Some(correction) = correction {
+                visit.copy(GRADIENT, row);
+                visit.axpy(row, ratio, correction);
+                visit.copy(correction, GRADIENT);
+                visit.scale(correction, -1.0);
+            }
+        };
+        let scratch = chain::scratch(&parts.chain, !matches!(parts.oracle, Oracle::Plain));
+        if let [geometry] = self.geometries.as_slice() {
+            return self.engine.visit(geometry, agents, &mut bench.0, scratch, work);
+        }
+        let own = |agent: &AgentId| {
+            let geometry = &self.geometries[agent.index()];
+            self.engine.visit(geometry, std::slice::from_ref(agent), &mut bench.0, scratch, work)
+        };
+        agents.iter().flat_map(own).collect()
+    }
+
+    /// What follows from how mixing moved the rows of `agents`: buffers of quasi-global momentum, corrections of D².
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn after_mixing(&mut self, agents: &[AgentId]) {
+        let Some(rate) = self.stepped.take() else { return };
+        let buffer = self.buffer();
+        let mut bench = Bench(Vec::with_capacity(3));
+        let row = bench.add(self.coordinates.as_mut().unwrap_or(&mut self.whole));
+        let momentum = self.momentum.as_mut().map(|block| bench.add(block));
+        let anchor = self.extra.anchor.as_mut().map(|block| bench.add(block));
+        let correction = self.extra.correction.as_mut().map(|block| bench.add(block));
+        if anchor.is_none() && correction.is_none() {
+            return;
+        }
+        let inverse = if rate > 0.0 { 1.0 / rate } else { 0.0 };
+        self.engine.visit(&self.geometries[0], agents, &mut bench.0, 1, |visit| {
+            if let (Some(m), Some(anchor), Some((buffer, beta))) = (momentum, anchor, buffer) {
+                visit.copy(GRADIENT, anchor);
+                visit.axpy(GRADIENT, -1.0, row);
+                let share = match buffer {
+                    Buffer::Smoothed => {
+                        visit.scale(m, beta as f32);
+                        1.0 - beta
+                    }
+                    Buffer::Corrected => 1.0,
+                };
+                visit.axpy(m, (share * inverse) as f32, GRADIENT);
+            }
+            if let Some(correction) = correction {
+                visit.axpy(correction, 1.0, row);
+            }
+        });
+    }
+}

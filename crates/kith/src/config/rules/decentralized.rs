@@ -1,0 +1,206 @@
+//! Rules of decentralized methods: what goes with which exchange, and why not.
+
+use kith_method::{Bias, Compressor, ExchangeKind, Feedback, Link, Oracle, Order};
+
+use super::{Range, Subject, number};
+use crate::config::render::Problem;
+
+/// D² diverges where mixing has an eigenvalue at or below this (Tang et al. 2018).
+const LOWEST_FOR_D2: f64 = -1.0 / 3.0;
+
+pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    if let Oracle::SharpnessAware { radius } = &subject.arm.oracle {
+        subject.schedule("oracle.radius", radius, Range::NotNegative, problems);
+    }
+    links(subject, problems);
+    order(subject, problems);
+    if let Some(compressor) = subject.arm.exchange.compressor {
+        compression(subject, compressor, problems);
+    }
+    parameters(subject, problems);
+    match subject.arm.exchange.kind {
+        ExchangeKind::Corrected => corrected(subject, problems),
+        ExchangeKind::NeighbourGradients => {
+            alone(subject, "neighbour gradients are means over edges", problems);
+            one_step(subject, problems);
+        }
+        ExchangeKind::GlobalUpdate => {
+            alone(subject, "the update holds what mixing does, not only a gradient", problems);
+            one_step(subject, problems);
+            reliable(subject, "what a lost frame leaves out of the tracked update could not be made up for", problems);
+        }
+        ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => {}
+    }
+}
+
+/// Links that reach beyond the agent's own gradient.
+fn links(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let exchange = &subject.arm.exchange;
+    for (place, link) in subject.arm.chain.iter().enumerate() {
+        let path = format!("chain.{place}");
+        let mixes = matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Difference);
+        match link {
+            Link::QuasiGlobal { .. } if !mixes || exchange.order == Order::CombineThenAdapt => problems.push(
+                Problem::new(path, "quasi-global momentum looks at how a step and the mixing after it move a row")
+                    .accept("accepted: exchange.kind = \"model\" or \"difference\", order = \"adapt-then-combine\""),
+            ),
+            Link::Track if exchange.kind != ExchangeKind::Model || exchange.compressor.is_some() => problems.push(
+                Problem::new(path, "a tracker is mixed as whole models are")
+                    .accept("accepted: exchange.kind = \"model\" without a compressor"),
+            ),
+            Link::Track if subject.arm.memory.is_some() => problems.push(
+                Problem::new(path, "a tracker does not survive a task's end, where a memory's consensus rounds mix it")
+                    .accept("accepted: no [memory] table"),
+            ),
+            _ => {}
+        }
+    }
+}
+
+fn order(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let exchange = &subject.arm.exchange;
+    let fits = match exchange.order {
+        Order::AdaptThenCombine => true,
+        Order::CombineThenAdapt => exchange.kind == ExchangeKind::Model && exchange.compressor.is_none(),
+        Order::MixThenSend => exchange.kind == ExchangeKind::Difference,
+    };
+    if !fits {
+        problems.push(
+            Problem::new("exchange.order", "this exchange has no such order").accept(
+                "accepted: combine-then-adapt with kind = \"model\" and no compressor, mix-then-send with kind = \"difference\"",
+            ),
+        );
+    } else if exchange.order == Order::MixThenSend {
+        reliable(
+            subject,
+            "copies are mixed a round after they are sent, so a lost frame cannot be made up for",
+            problems,
+        );
+    }
+}
+
+fn compression(subject: &Subject<'_>, compressor: Compressor, problems: &mut Vec<Problem>) {
+    let exchange = &subject.arm.exchange;
+    let path = "exchange.compressor";
+    if !matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Difference) {
+        problems.push(
+            Problem::new(path, "this exchange cannot carry compressed rows")
+                .accept("accepted: exchange.kind = \"model\" or \"difference\", or no compressor"),
+        );
+    }
+    match compressor {
+        Compressor::TopK { share } | Compressor::RandomK { share, .. } => {
+            number(format!("{path}.share"), share, Range::Share, problems);
+        }
+        Compressor::Quantised { bits } => {
+            if ![2, 4, 8, 16].contains(&bits) {
+                problems.push(
+                    Problem::new(format!("{path}.bits"), format!("{bits} bits")).accept("accepted: 2, 4, 8 or 16"),
+                );
+            }
+        }
+        Compressor::Identity | Compressor::ScaledSign => {}
+    }
+    if exchange.kind == ExchangeKind::Difference {
+        reliable(subject, "a neighbour that misses a compressed difference can never rebuild the copy", problems);
+        if matches!(compressor, Compressor::RandomK { bias: Bias::Unbiased, .. }) {
+            problems.push(
+                Problem::new(format!("{path}.bias"), "copies that grow by scaled-up differences drift away")
+                    .accept("accepted: bias = \"biased\""),
+            );
+        }
+    }
+}
+
+/// Keys that belong to one exchange.
+fn parameters(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let exchange = &subject.arm.exchange;
+    if exchange.feedback == Feedback::Error && (exchange.kind != ExchangeKind::Model || exchange.compressor.is_none()) {
+        problems.push(
+            Problem::new("exchange.feedback", "there is no loss to feed back, or the copies hold it already")
+                .accept("accepted: feedback = \"error\" with kind = \"model\" and a compressor"),
+        );
+    }
+    let owned = [
+        ("data_variant_weight", exchange.data_variant_weight, ExchangeKind::NeighbourGradients, "neighbour-gradients"),
+        ("tracking", exchange.tracking, ExchangeKind::GlobalUpdate, "global-update"),
+    ];
+    for (key, value, kind, name) in owned {
+        let path = format!("exchange.{key}");
+        match value {
+            Some(value) if exchange.kind == kind => number(path, value, Range::Closed, problems),
+            Some(_) => problems.push(
+                Problem::new(path, "no other exchange has such a parameter")
+                    .accept(format!("accepted: exchange.kind = \"{name}\"")),
+            ),
+            None => {}
+        }
+    }
+}
+
+fn corrected(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    reliable(subject, "D² carries a missed flow on from round to round, so the mean would drift", problems);
+    let path = "exchange.kind";
+    if subject.arm.memory.is_some() {
+        problems.push(Problem::new(path, "D² with a memory is not defined").accept("accepted: no [memory] table"));
+    }
+    if subject.graph.is_directed() {
+        problems.push(
+            Problem::new(path, "D² needs symmetric mixing")
+                .accept("accepted: an undirected graph, or kind = \"model\""),
+        );
+        return;
+    }
+    let Ok(mixing) = subject.arm.graph.mixing(subject.graph) else { return };
+    let rate = subject.arm.exchange.averaging_rate.at(&kith_core::Position::default());
+    let lowest = 1.0 - rate * (1.0 - mixing.smallest_eigenvalue());
+    if lowest <= LOWEST_FOR_D2 + 1e-9 {
+        problems.push(
+            Problem::new(
+                path,
+                format!("D² diverges: mixing on this graph has the eigenvalue {lowest:.4}, not above -1/3"),
+            )
+            .accept("accepted: exchange.averaging_rate = 0.5 (exact diffusion), or another graph"),
+        );
+    }
+}
+
+/// Exchanges whose step is not along one gradient of the agent's own.
+fn alone(subject: &Subject<'_>, why: &str, problems: &mut Vec<Problem>) {
+    if subject.arm.memory.is_some() || subject.arm.chain.contains(&Link::Project) {
+        problems.push(
+            Problem::new("exchange.kind", format!("projection does not hold here: {why}"))
+                .accept("accepted: no [memory] table and no `project`, or kind = \"model\" or \"difference\""),
+        );
+    }
+}
+
+fn one_step(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let steps = subject.arm.train.local_steps;
+    if steps > 1 {
+        problems.push(
+            Problem::new(
+                "train.local_steps",
+                format!("{steps} steps a round, but this exchange belongs to one gradient"),
+            )
+            .accept("accepted: 1"),
+        );
+    }
+    if subject.graph.is_directed() {
+        problems.push(
+            Problem::new("graph.directed", "this exchange goes both ways over each edge")
+                .accept("accepted: an undirected graph, or exchange.kind = \"model\""),
+        );
+    }
+}
+
+/// Exchanges that cannot make up for a frame that never arrives.
+fn reliable(subject: &Subject<'_>, why: &str, problems: &mut Vec<Problem>) {
+    let links = &subject.arm.links;
+    let loses = links.loss > 0.0 || links.rules.iter().any(|rule| rule.loss.is_some_and(|loss| loss > 0.0));
+    if loses || !subject.arm.faults.is_empty() {
+        problems.push(
+            Problem::new("exchange", why).accept("accepted: links without loss and no [[faults]], or another exchange"),
+        );
+    }
+}
