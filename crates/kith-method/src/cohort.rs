@@ -5,7 +5,7 @@ use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
 use crate::exchange::{Across, GlobalUpdate, Kept};
-use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Parts, Payload};
+use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload};
 
 /// What a cohort is made of.
 pub struct Setup {
@@ -147,6 +147,17 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
+    /// Whether rows may be coordinates though nobody is sent any: with one agent alone, and a chain that says the same in
+    /// coordinates, a small free space is cheaper to train in than to project on.
+    fn may_shrink(&self) -> bool {
+        let same = |link: &Link| matches!(link, Link::Project | Link::Clip(_) | Link::Scale(_) | Link::Momentum { .. });
+        self.memories.len() == 1
+            && self.weights.iter().all(Vec::is_empty)
+            && self.parts.oracle == Oracle::Plain
+            && self.parts.chain.first() == Some(&Link::Project)
+            && self.parts.chain.iter().all(same)
+    }
+
     /// What rows mean while `task` is learned.
     fn chart(&self, task: TaskId) -> Vec<Geometry> {
         let plain = || self.layout.projected().map(|_| Chart::Whole).collect::<Vec<_>>();
@@ -154,6 +165,7 @@ impl<E: Engine> Cohort<E> {
             return vec![Geometry { layout: self.layout.clone(), charts: plain(), task }];
         }
         let in_coordinates = self.parts.exchange.payload == Payload::Coefficients;
+        let may_shrink = self.may_shrink();
         let rule = self.rule();
         let one = |layers: &Vec<LayerMemory>| {
             let charts: Vec<Chart> = layers
@@ -165,7 +177,8 @@ impl<E: Engine> Cohort<E> {
                         let FreeSpace { span, gain } = layer.free_space(rule);
                         Chart::Coordinates { span, gain }
                     } else if rule == Rule::Gpm && 2 * layer.rank() > layer.dimension() {
-                        Chart::Confined { span: layer.residual() }
+                        let span = layer.residual();
+                        if may_shrink { Chart::Coordinates { span, gain: None } } else { Chart::Confined { span } }
                     } else {
                         let importance = matches!(rule, Rule::Sgp { .. }).then(|| layer.importance());
                         Chart::Projected { basis: layer.basis(), importance }
