@@ -25,7 +25,6 @@ macro_rules! id {
         }
 
         impl From<usize> for $name {
-            #[allow(clippy::cast_possible_truncation)]
             fn from(index: usize) -> Self {
                 Self(index as $inner)
             }

@@ -135,7 +135,6 @@ impl From<f64> for Schedule {
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
 impl Schedule {
     /// The value at this position.
     #[must_use]

@@ -93,7 +93,6 @@ fn ring(agents: usize) -> MixingPlan {
 }
 
 /// Agent-steps a second: by the clock, and by the main thread's time on the processor.
-#[allow(clippy::cast_precision_loss)]
 fn time(case: &Case, threads: usize, seconds: f64) -> Result<(f64, Option<f64>), Box<dyn std::error::Error>> {
     let engine = NativeEngine::new(Objective::Network(case.network.clone()), threads)?;
     let width = case.network.inputs();

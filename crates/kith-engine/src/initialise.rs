@@ -33,7 +33,6 @@ pub fn initialise(network: &Network, rng: &mut impl Rng, row: &mut [f32]) {
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn draw(values: &mut [f32], fan_in: usize, rng: &mut impl Rng) {
     let bound = 1.0 / (fan_in as f32).sqrt();
     for value in values {

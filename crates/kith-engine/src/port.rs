@@ -136,7 +136,6 @@ pub struct Score {
 impl Score {
     /// Share classified correctly, in \[0, 1\].
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn accuracy(&self) -> f64 {
         if self.total == 0 { 0.0 } else { self.correct as f64 / self.total as f64 }
     }

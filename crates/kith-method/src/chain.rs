@@ -82,7 +82,6 @@ pub(crate) fn rest(chain: &[Link]) -> &[Link] {
 }
 
 /// One minibatch update: gradient, links in order, `x ← x − η g`.
-#[allow(clippy::cast_possible_truncation)]
 pub(crate) fn step(
     visit: &mut impl Visit,
     registers: Registers,
@@ -115,7 +114,6 @@ pub(crate) fn follow(visit: &mut impl Visit, links: &[Link], gradient: Slot, reg
     visit.axpy(registers.point.row, -learning_rate, gradient);
 }
 
-#[allow(clippy::cast_possible_truncation)]
 fn apply(visit: &mut impl Visit, link: Link, gradient: Slot, registers: Registers) {
     match (link, registers.momentum) {
         (Link::Clip(max), _) => visit.clip(gradient, max as f32),
@@ -149,7 +147,6 @@ fn apply(visit: &mut impl Visit, link: Link, gradient: Slot, registers: Register
     }
 }
 
-#[allow(clippy::cast_possible_truncation)]
 fn look_ahead(visit: &mut impl Visit, gradient: Slot, momentum: Slot, beta: f64, nesterov: bool) {
     if nesterov {
         visit.axpy(gradient, beta as f32, momentum);

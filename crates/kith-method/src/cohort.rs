@@ -272,7 +272,6 @@ impl<E: Engine> Cohort<E> {
                 let wanted = memory.samples.get(layer).unwrap_or(usize::MAX);
                 let inputs = first_samples(&inputs, wanted, indices.len());
                 let threshold = memory.energy_threshold.get(layer).unwrap_or(1.0);
-                #[allow(clippy::cast_precision_loss)]
                 let threshold = (threshold + memory.energy_increment * task.index() as f64).min(1.0);
                 known
                     .propose(&inputs, threshold, rule)

@@ -49,7 +49,6 @@ pub enum Bias {
 
 impl Compressor {
     /// Entries kept of `len`, by compressors that keep some.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     fn kept(share: f64, len: usize) -> usize {
         ((share * len as f64).round() as usize).clamp(1, len.max(1)).min(len)
     }
@@ -68,7 +67,6 @@ impl Compressor {
 
     /// The row as bytes, exactly [`Compressor::wire_len`] of them.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)]
     pub fn encode(self, row: &[f32], stream: &mut ChaCha8Rng) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.wire_len(row.len()));
         match self {
@@ -89,7 +87,6 @@ impl Compressor {
             Self::Quantised { bits } => quantise(row, bits, stream, &mut bytes),
             Self::ScaledSign => {
                 let sum: f64 = row.iter().map(|value| f64::from(value.abs())).sum();
-                #[allow(clippy::cast_precision_loss)]
                 let mean = sum / row.len().max(1) as f64;
                 bytes.extend((mean as f32).to_le_bytes());
                 pack(row.iter().map(|value| u32::from(value.is_sign_negative())), 1, &mut bytes);
@@ -116,7 +113,6 @@ impl Compressor {
             Self::RandomK { share, bias } => {
                 let Some((seed, values)) = bytes.split_first_chunk::<8>() else { return };
                 let kept = Self::kept(share, len);
-                #[allow(clippy::cast_precision_loss)]
                 let factor = if bias == Bias::Unbiased { len as f32 / kept as f32 } else { 1.0 };
                 let places = drawn(u64::from_le_bytes(*seed), kept, len);
                 for (at, value) in places.into_iter().zip(values.chunks_exact(4)) {
@@ -136,7 +132,6 @@ impl Compressor {
 
     /// δ of `E‖x − C(x)‖² ≤ (1 − δ)‖x‖²` for rows of `len` entries; nothing where no such bound holds.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn contraction(self, len: usize) -> Option<f64> {
         match self {
             Self::Identity => Some(1.0),
@@ -167,7 +162,6 @@ fn largest(row: &[f32], count: usize) -> Vec<usize> {
 }
 
 /// `count` different positions below `len` from a seed, ascending (Floyd's algorithm).
-#[allow(clippy::cast_possible_truncation)]
 fn drawn(seed: u64, count: usize, len: usize) -> Vec<usize> {
     let mut stream = ChaCha8Rng::seed_from_u64(seed);
     let mut taken = vec![false; len];
@@ -180,7 +174,6 @@ fn drawn(seed: u64, count: usize, len: usize) -> Vec<usize> {
 }
 
 /// `1/(1 + min(d/s², √d/s))`: with it, stochastic rounding contracts (Koloskova et al. 2020).
-#[allow(clippy::cast_precision_loss)]
 fn damping(bits: u8, len: usize) -> f32 {
     let (entries, levels) = (len.min(BUCKET) as f32, levels(bits) as f32);
     1.0 / (1.0 + (entries / (levels * levels)).min(entries.sqrt() / levels))
@@ -190,7 +183,6 @@ const fn levels(bits: u8) -> u32 {
     (1 << (bits - 1)) - 1
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn quantise(row: &[f32], bits: u8, stream: &mut ChaCha8Rng, bytes: &mut Vec<u8>) {
     let top = levels(bits);
     let mut codes = Vec::with_capacity(row.len());
@@ -207,7 +199,6 @@ fn quantise(row: &[f32], bits: u8, stream: &mut ChaCha8Rng, bytes: &mut Vec<u8>)
     pack(codes.into_iter(), u32::from(bits), bytes);
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn restore(bytes: &[u8], bits: u8, row: &mut [f32]) {
     let (scales, codes) = bytes.split_at((4 * row.len().div_ceil(BUCKET)).min(bytes.len()));
     let unit = damping(bits, row.len()) / levels(bits) as f32;
@@ -221,7 +212,6 @@ fn restore(bytes: &[u8], bits: u8, row: &mut [f32]) {
 }
 
 /// Writes codes of so many bits each, low bits first; the last byte is filled up with zeros.
-#[allow(clippy::cast_possible_truncation)]
 fn pack(codes: impl Iterator<Item = u32>, bits: u32, bytes: &mut Vec<u8>) {
     let (mut held, mut count) = (0_u64, 0);
     for code in codes {
@@ -238,7 +228,6 @@ fn pack(codes: impl Iterator<Item = u32>, bits: u32, bytes: &mut Vec<u8>) {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)]
 fn unpack(bytes: &[u8], bits: u32) -> impl Iterator<Item = u32> {
     let (mut bytes, mut held, mut count) = (bytes.iter(), 0_u64, 0);
     std::iter::from_fn(move || {

@@ -47,7 +47,6 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// η over the learning rate of the step before; one where either is nothing.
-    #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn rate_ratio(&self, learning_rate: f64) -> f32 {
         match self.previous_rate {
             Some(previous) if previous > 0.0 && learning_rate > 0.0 => (learning_rate / previous) as f32,
@@ -83,7 +82,6 @@ impl<E: Engine> Cohort<E> {
         let correction = self.extra.correction.as_mut().map(|block| bench.add(block));
         let registers = Registers { point: Point { row, base }, momentum, tracker };
         let first = steps.start;
-        #[allow(clippy::cast_possible_truncation)]
         let work = |visit: &mut E::Visit<'_>| {
             if let (Some(anchor), Some(Buffer::Smoothed)) = (anchor, buffer) {
                 visit.copy(anchor, row);
@@ -113,7 +111,6 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// What follows from how mixing moved the rows of `agents`: buffers of quasi-global momentum, corrections of D².
-    #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn after_mixing(&mut self, agents: &[AgentId]) {
         let Some(rate) = self.stepped.take() else { return };
         let buffer = self.buffer();

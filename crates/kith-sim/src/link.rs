@@ -26,7 +26,6 @@ struct Quality {
     loss: f64,
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(crate) fn nanoseconds(milliseconds: f64) -> u64 {
     (milliseconds * 1e6) as u64
 }
@@ -76,7 +75,6 @@ impl Links {
         self.arrival(now, from, to, &quality, bytes)
     }
 
-    #[allow(clippy::cast_precision_loss)]
     fn arrival(&mut self, now: Time, from: AgentId, to: AgentId, quality: &Quality, bytes: u64) -> Time {
         let mut sent = now;
         if let Some(mbps) = quality.bandwidth_mbps {

@@ -139,7 +139,6 @@ impl<'a, E: Engine> Run<'a, E> {
                 retransmit: nanoseconds(experiment.links.retransmit_ms),
             })
         });
-        #[allow(clippy::cast_precision_loss)]
         let compute = nanoseconds(experiment.links.compute_ms_per_step * experiment.train.local_steps as f64);
         let leader = AgentId(experiment.parts.memory.as_ref().map_or(0, |memory| memory.leader));
         let settings = Settings { plan: plan.clone(), compute, leader, faults: experiment.faults.clone() };
@@ -304,7 +303,6 @@ impl<'a, E: Engine> Run<'a, E> {
         let agents: Vec<AgentId> = plan.rows.iter().map(|row| row.agent).collect();
         let first = steps.start;
         let count = steps.end - steps.start;
-        #[allow(clippy::cast_possible_truncation)]
         let losses =
             self.cohort.train(&agents, steps.clone(), &*batches as &dyn Batches, |step| rates[(step - first) as usize]);
         for (&agent, &loss) in agents.iter().zip(&losses) {
@@ -325,7 +323,6 @@ impl<'a, E: Engine> Run<'a, E> {
     fn end_epoch(&mut self, plan: &RoundPlan, epoch: u64, observer: &mut dyn Observer) {
         let task = plan.stage.task;
         let (sum, count) = std::mem::take(&mut self.losses);
-        #[allow(clippy::cast_precision_loss)]
         let value = sum / count.max(1) as f64;
         observer.event(&Event { agent: None, task, round: plan.round, key: Key::TrainLoss, of: None, value });
         let ends_task = plan.stage.index + 1 >= self.plan.train_rounds[task.index()];
@@ -388,7 +385,6 @@ impl<'a, E: Engine> Run<'a, E> {
             }
         }
         let all: Vec<f64> = accuracy.iter().flatten().copied().collect();
-        #[allow(clippy::cast_precision_loss)]
         {
             self.accuracy = Some(all.iter().sum::<f64>() / all.len().max(1) as f64);
         }
@@ -415,12 +411,10 @@ impl<'a, E: Engine> Run<'a, E> {
         self.grow_memory(task, &agents).map_err(|source| SimError::Method { task, source })?;
         let ranks: Vec<usize> =
             self.cohort.memory(agents.first().copied().unwrap_or_default()).iter().map(|l| l.rank()).collect();
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
         for (layer, rank) in ranks.iter().enumerate() {
             observer.event(&group(Key::BasisRank, Some(layer as u32), *rank as f64));
         }
         self.outcome.basis_ranks.push(ranks);
-        #[allow(clippy::cast_precision_loss)]
         let seconds = self.timeline.now().0 as f64 / 1e9;
         observer.event(&group(Key::SimulatedSeconds, None, seconds));
         self.outcome.tasks += 1;
@@ -452,7 +446,6 @@ impl<'a, E: Engine> Run<'a, E> {
         Ok(())
     }
 
-    #[allow(clippy::cast_precision_loss)]
     fn finish(mut self) -> Result<(Outcome, Cohort<E>), SimError> {
         let traffic = self.timeline.traffic();
         let agents = self.outcome.agents;

@@ -179,7 +179,6 @@ impl Timeline {
 
     /// Share of the time that agents spent waiting for their neighbours, mean over agents.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn communication_share(&self) -> f64 {
         let waited: u64 = self.waited.iter().sum();
         let total = self.now.0 as f64 * self.agents.len() as f64;
@@ -374,7 +373,6 @@ impl Timeline {
         }
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     fn compute(&mut self, agent: AgentId, round: Round, stage: Stage) {
         self.strike(agent, round);
         if !self.alive[agent.index()] {

@@ -200,13 +200,11 @@ fn sent_per_task(outcome: &Outcome) -> Vec<f64> {
     (0..tasks).map(|task| kinds.iter().filter_map(|kind| kind.get(task)).sum()).collect()
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = values.fold((0_usize, 0.0), |(count, sum), value| (count + 1, sum + value));
     (count > 0).then(|| sum / count as f64)
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn per_second(count: u64, seconds: f64) -> Option<f64> {
     (seconds > 0.0).then(|| count as f64 / seconds)
 }
@@ -214,7 +212,6 @@ fn per_second(count: u64, seconds: f64) -> Option<f64> {
 impl ArmSummary {
     /// The summary of one arm.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn new(arm: &ResolvedArm, outcome: &Outcome, measured: &Measured) -> Self {
         let matrix = mean_matrix(&outcome.accuracy_per_agent);
         let sum = |values: &[f64]| values.iter().sum::<f64>();

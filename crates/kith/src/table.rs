@@ -85,7 +85,6 @@ pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 100.0 {
         return format!("{seconds:.1} s");
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = seconds.round() as u64;
     if whole < 3600 {
         format!("{} min {:02} s", whole / 60, whole % 60)

@@ -29,7 +29,6 @@ pub(super) fn transposed_times(shape: Shape, update: Update, out: &mut [f32], a:
     product(shape, update, out, &a, &b);
 }
 
-#[allow(clippy::cast_possible_wrap)]
 fn product(shape: Shape, update: Update, out: &mut [f32], a: &Operand<'_>, b: &Operand<'_>) {
     // SAFETY: the callers' `Shape::check` holds `out` to rows × cols, `a` to rows × depth and `b` to depth × cols numbers,
     // and the steps above walk exactly these, row-major or transposed. `out` is borrowed alone. With keep = 0 it is not
@@ -74,7 +73,6 @@ pub(crate) struct GridMut<'a> {
 }
 
 /// `out ← keep · out + alpha · a · b`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [depth, cols]`, wherever their numbers lie.
-#[allow(clippy::cast_possible_wrap)]
 pub(crate) fn product_of_grids(shape: Shape, update: Update, out: GridMut<'_>, a: Grid<'_>, b: Grid<'_>) {
     let Shape { rows, cols, depth } = shape;
     if rows == 0 || cols == 0 || depth == 0 {

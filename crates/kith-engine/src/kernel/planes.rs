@@ -85,7 +85,6 @@ fn mask_body(delta: &mut [f32], output: &[f32]) {
 }
 
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation)]
 fn max_pool_body(window: Window, plane: &[f32], out: &mut [f32], places: &mut [u32]) {
     let Window { image: [height, width], kernel, stride, padding, places: [down, across] } = window;
     assert!(plane.len() == height * width && out.len() == down * across && places.len() == out.len(), "one image");

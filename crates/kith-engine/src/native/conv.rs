@@ -151,7 +151,6 @@ impl Conv<'_, '_> {
             for (bias, delta) in bias.iter_mut().zip(delta.chunks_exact(self.steps().1.max(1))) {
                 let mut sum = 0.0;
                 kernel::sum(delta, &mut sum);
-                #[allow(clippy::cast_possible_truncation)]
                 {
                     *bias += target.alpha * sum as f32;
                 }

@@ -18,7 +18,6 @@ const COLUMNS: usize = 2048;
 impl NativeEngine {
     /// Scores agents on all samples: every (agent, samples that go through together) is a piece of work of its own, so that one agent keeps all
     /// threads busy; pieces are added up in order.
-    #[allow(clippy::cast_precision_loss)]
     pub(super) fn scores(
         &self,
         whole: &NativeBlock,
@@ -83,7 +82,6 @@ impl NativeEngine {
 
     /// The mean row and the root mean square distance of rows from it. Columns are summed block by block, agents in the
     /// order given, all in f64.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
     pub(super) fn mean_and_distance(&self, block: &NativeBlock, agents: &[AgentId]) -> (Vec<f32>, f64) {
         let mut mean = vec![0.0_f32; block.row_len()];
         if agents.is_empty() {

@@ -8,14 +8,12 @@ use crate::kernel::{self, affine, centred_products, combine_affine, deviation};
 const TINY: f64 = 1e-5;
 
 /// Adds a number's gradient to its place.
-#[allow(clippy::cast_possible_truncation)]
 fn put(into: &mut [f32], place: usize, target: Target, gradient: f64) {
     let kept = if target.beta == 0.0 { 0.0 } else { target.beta * into[place] };
     into[place] = kept + target.alpha * gradient as f32;
 }
 
 /// Batch normalisation; `statistics` keeps mean and 1/√(variance + ε) of every channel.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 pub(super) fn batch_norm(
     places: Places,
     channels: usize,
@@ -39,7 +37,6 @@ pub(super) fn batch_norm(
 }
 
 /// Back through batch normalisation: `before` and the gradients of gain and shift.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 pub(super) fn batch_norm_back(
     (places, channels): (Places, usize),
     row: &[f32],
@@ -83,7 +80,6 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 /// EvoNorm-S0; `statistics` keeps mean and 1/√(variance + ε) of every image's every group.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 pub(super) fn evo_norm(
     (places, groups): (Places, usize),
     value: &Value,
@@ -118,7 +114,6 @@ pub(super) fn evo_norm(
 }
 
 /// Back through EvoNorm-S0.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 pub(super) fn evo_norm_back(
     (places, groups): (Places, usize),
     value: &Value,
@@ -191,7 +186,6 @@ fn neighbours(response: Response, channels: usize, at: usize) -> std::ops::Range
 }
 
 /// Local response normalisation; `scales` keeps `k + alpha · mean square`.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn response(response: Response, channels: usize, x: &[f32], y: &mut [f32], scales: &mut [f32]) {
     let count = x.len() / channels;
     let share = response.alpha / response.size as f32;
@@ -211,7 +205,6 @@ pub(super) fn response(response: Response, channels: usize, x: &[f32], y: &mut [
 }
 
 /// Back through local response normalisation.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn response_back(
     response: Response,
     channels: usize,

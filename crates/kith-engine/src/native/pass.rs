@@ -101,7 +101,6 @@ impl Pass {
     pub(crate) fn load_range(&mut self, plan: &Plan<'_>, samples: &dyn Samples, range: Range<usize>) {
         let mut indices = std::mem::take(&mut self.indices);
         indices.clear();
-        #[allow(clippy::cast_possible_truncation)]
         indices.extend(range.map(|index| index as u32));
         self.load(plan, samples, &indices);
         self.indices = indices;
@@ -209,7 +208,6 @@ impl Pass {
     }
 
     /// Sets δ to the gradient of the mean cross-entropy by the scores; returns the loss.
-    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn loss_gradient(&mut self, plan: &Plan<'_>) -> f64 {
         let classes = plan.classes();
         let size = self.batch * classes;

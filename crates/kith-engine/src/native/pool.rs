@@ -25,7 +25,6 @@ pub(super) fn max_pool_back(window: Window, places: &[u32], delta: &[f32], befor
 }
 
 /// One over the pixels of a window.
-#[allow(clippy::cast_precision_loss)]
 fn share(window: Window) -> f32 {
     1.0 / (window.kernel[0] * window.kernel[1]) as f32
 }

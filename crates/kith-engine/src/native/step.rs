@@ -223,14 +223,12 @@ impl<'l, 'g, C: Fn(usize) -> Option<&'g Chart>> Builder<'l, 'g, C> {
                 let places = self.places(1);
                 self.push(Op::EvoNorm(places, groups), out);
             }
-            #[allow(clippy::cast_possible_truncation)]
             Layer::LocalResponseNorm { size, alpha, beta, k } => {
                 self.form(Form::Planes);
                 let response = Response { size, alpha: alpha as f32, beta: beta as f32, k: k as f32 };
                 self.push(Op::Response(response), out);
             }
             Layer::Relu => self.last(|step| step.relu == Relu::Absent).relu = Relu::Follows,
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             Layer::Dropout { rate } => {
                 self.last(|step| step.dropped.is_none()).dropped = Some((rate * 65_536.0).round().min(65_535.0) as u16);
             }

@@ -151,14 +151,12 @@ impl Visit for NativeVisit<'_> {
         self.registers.get_mut(y).fill(0.0);
     }
 
-    #[allow(clippy::cast_possible_truncation)]
     fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32) {
         let norm = kernel::squared_norm(self.registers.get(x)).sqrt();
         let factor = (f64::from(a) / (norm + f64::from(tiny))) as f32;
         self.axpy(y, factor, x);
     }
 
-    #[allow(clippy::cast_possible_truncation)]
     fn clip(&mut self, x: Slot, max: f32) {
         let norm = kernel::squared_norm(self.registers.get(x)).sqrt();
         if norm > f64::from(max) {

@@ -60,7 +60,6 @@ impl<B> Across<B> {
 /// A row with one term for every agent given.
 fn each(terms: impl Iterator<Item = (AgentId, AgentId, f64)>) -> MixingPlan {
     let mut plan = MixingPlan::default();
-    #[allow(clippy::cast_possible_truncation)]
     terms.for_each(|(agent, from, weight)| plan.push(agent, [(from, weight as f32)]));
     plan
 }
@@ -77,7 +76,6 @@ impl<E: Engine> Cohort<E> {
     ) -> Vec<f64> {
         let Some(across) = &mut self.extra.across else { return vec![0.0; agents.len()] };
         across.learning_rate = rates.learning_rate;
-        #[allow(clippy::cast_possible_truncation)]
         let oracle = Oracle { radius: rates.radius as f32, raw: true, batches, step };
         let geometry = &self.geometries[0];
         let mut bench = Bench(Vec::new());
@@ -118,7 +116,6 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// `u = (1 − α)π(Σ_j g_ji + g_ii) + α π(Σ_j g_ij + g_ii)`, then the chain and `x ← x − η u`. π counts what is here.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
     fn step_across(&mut self, agents: &[AgentId], back: &[Vec<AgentId>]) {
         let Some(across) = &mut self.extra.across else { return };
         let alpha = across.alpha;

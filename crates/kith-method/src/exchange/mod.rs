@@ -138,7 +138,6 @@ impl<E: Engine> Cohort<E> {
         !(self.parts.exchange.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both)
     }
 
-    #[allow(clippy::cast_possible_truncation)]
     pub(super) fn plan_mixing(&mut self, rate: f64, rows: &[Mixing<'_>]) {
         let replaces = !self.has_public() && self.parts.exchange.kind != ExchangeKind::GlobalUpdate;
         let own = f64::from(u8::from(replaces));
@@ -199,7 +198,6 @@ impl<E: Engine> Cohort<E> {
         self.kept.0.entry((from, to)).or_default().insert(round, copy);
     }
 
-    #[allow(clippy::cast_possible_truncation)]
     fn settle_late(&mut self, rows: &[Mixing<'_>]) {
         let len = self.geometries[0].layout.len();
         let mut own = vec![0.0; len];

@@ -43,7 +43,6 @@ impl<B> GlobalUpdate<B> {
 
 impl<E: Engine> Cohort<E> {
     /// Takes in neighbours' rows; nothing moves yet.
-    #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn gossip_update(&mut self, rate: f64, rows: &[Mixing<'_>]) {
         self.plan_mixing(1.0, rows);
         // `1 + β`, and `β²` more with Nesterov momentum: how far a past gossip still reaches through the momentum.
@@ -80,7 +79,6 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// Gradient at the mixed point, tracked, then the chain and the step.
-    #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn step_with_update(
         &mut self,
         agents: &[AgentId],

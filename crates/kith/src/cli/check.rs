@@ -145,7 +145,6 @@ fn task_row(arm: &ResolvedArm, task: &kith_data::TaskData) -> TaskRow {
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn render(arm: &CheckedArm) -> String {
     let headings = [
         ("layer", Align::Left),

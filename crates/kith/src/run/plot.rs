@@ -49,7 +49,6 @@ fn ticks(low: f64, high: f64, count: f64) -> Vec<f64> {
     let step = [1.0, 2.0, 5.0, 10.0].iter().map(|unit| unit * power).find(|step| *step >= rough).unwrap_or(rough);
     let first = (low / step - 1e-9).ceil();
     let last = (high / step + 1e-9).floor();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let steps = (last - first).clamp(0.0, 50.0) as u32;
     (0..=steps).map(|index| (first + f64::from(index)) * step).collect()
 }
@@ -83,11 +82,9 @@ impl Figure {
         let names = self.names();
         let across = self.panels.len().clamp(1, ACROSS);
         let down = self.panels.len().max(1).div_ceil(ACROSS);
-        #[allow(clippy::cast_precision_loss)]
         let width = LEFT + across as f64 * (PANEL.0 + GAP);
         let legend = Legend::new(&names, width - LEFT - GAP);
         let row = TOP + PANEL.1 + BOTTOM;
-        #[allow(clippy::cast_precision_loss)]
         let height = down as f64 * row + legend.height() + 8.0;
         let mut svg = String::new();
         let _ = write!(
@@ -98,12 +95,10 @@ impl Figure {
         );
         let (low, high) = self.y_range();
         for (index, panel) in self.panels.iter().enumerate() {
-            #[allow(clippy::cast_precision_loss)]
             let (x, y) = (LEFT + (index % ACROSS) as f64 * (PANEL.0 + GAP), TOP + (index / ACROSS) as f64 * row);
             let frame = Frame { x, y, x_range: panel.x_range(), y_range: (low, high) };
             self.draw(&mut svg, panel, &frame, &names);
         }
-        #[allow(clippy::cast_precision_loss)]
         legend.draw(&mut svg, LEFT, down as f64 * row + 4.0);
         svg.push_str("</svg>\n");
         svg
@@ -259,7 +254,6 @@ impl<'a> Legend<'a> {
     fn new(names: &'a [String], width: f64) -> Self {
         let (mut entries, mut x, mut row) = (Vec::new(), 0.0, 0.0);
         for name in names {
-            #[allow(clippy::cast_precision_loss)]
             let needed = 34.0 + 7.2 * name.chars().count() as f64 + 18.0;
             if x > 0.0 && x + needed > width {
                 x = 0.0;

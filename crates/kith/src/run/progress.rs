@@ -64,7 +64,6 @@ impl Display {
         self.last.is_none_or(|last| now - last >= every)
     }
 
-    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn show(&mut self, progress: &Progress, training_seconds: f64, now: Instant, new_task: bool) {
         self.last = Some(now);
         let (began, before) = *self.began.get_or_insert((now, progress.rounds_done));
@@ -103,7 +102,6 @@ struct Pace {
 }
 
 /// Task, epoch, accuracy, speed and the time left, as far as they are known.
-#[allow(clippy::cast_precision_loss)]
 fn describe(progress: &Progress, training_seconds: f64, pace: Pace) -> String {
     let mut parts = vec![format!("task {}/{}", progress.task + 1, progress.tasks)];
     if progress.epochs > 1 {

@@ -42,14 +42,12 @@ impl Curve {
     }
 
     /// Mean accuracy over agents on one task: (round, accuracy).
-    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn of(&self, task: u32) -> Vec<(f64, f64)> {
         let points = self.points.iter().filter(|((_, of), _)| *of == task);
         points.map(|((round, _), (sum, count))| (*round as f64, sum / f64::from(*count))).collect()
     }
 
     /// Rounds at which tasks ended.
-    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn task_ends(&self) -> Vec<f64> {
         self.task_ends.values().map(|round| *round as f64).collect()
     }

@@ -175,7 +175,6 @@ fn last_threshold(subject: &Subject<'_>, memory: &Memory, problems: &mut Vec<Pro
         PerLayer::All(threshold) => *threshold,
         PerLayer::Each(thresholds) => thresholds.iter().copied().fold(0.0, f64::max),
     };
-    #[allow(clippy::cast_precision_loss)]
     let last = first + memory.energy_increment * tasks as f64;
     if first <= 1.0 && last > 1.0 + 1e-9 {
         problems.push(Problem::new(
