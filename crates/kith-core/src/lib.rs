@@ -2,6 +2,7 @@
 //!
 //! *Architecture invariant:* nothing here knows of a dataset, a graph, a device, a file or a clock.
 
+mod calendar;
 mod digest;
 mod event;
 mod ids;
@@ -12,6 +13,7 @@ mod sample;
 mod schedule;
 mod seed;
 
+pub use calendar::Calendar;
 pub use digest::{Digest, Digester};
 pub use event::{Event, Key};
 pub use ids::{AgentId, Round, TaskId};

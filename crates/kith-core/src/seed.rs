@@ -35,6 +35,14 @@ pub enum Purpose {
     Representation = 11,
     /// Synthetic datasets.
     Synthetic = 12,
+    /// Which samples of earlier tasks an agent keeps.
+    Recall = 13,
+    /// Minibatches of kept samples.
+    RecallBatch = 14,
+    /// Who meets whom in a round.
+    Meetings = 15,
+    /// Who takes part in a round.
+    Participation = 16,
 }
 
 /// The random streams of one run.

@@ -1,10 +1,8 @@
 //! The order in which agents see their samples.
 
-use std::sync::Arc;
-
 use kith_core::{AgentId, Batches, Purpose, Samples, Seeds, TaskId};
 
-use crate::{DataError, TaskSamples, draw};
+use crate::{DataError, Pool, draw};
 
 /// The minibatches of a cohort in one task: every epoch of every agent is its shard in a fresh random order, cut into
 /// whole batches; what does not fill a batch is left out of that epoch.
@@ -13,12 +11,14 @@ use crate::{DataError, TaskSamples, draw};
 /// epochs are right too, but every call shuffles the shard anew.
 #[derive(Clone, Debug)]
 pub struct BatchOrder {
-    samples: Arc<TaskSamples>,
+    samples: Pool,
     shards: Vec<Vec<u32>>,
     batch_size: usize,
     steps_per_epoch: usize,
     seeds: Seeds,
     task: TaskId,
+    /// What is added to every step that is asked for.
+    first: u64,
     /// Epoch `e` lies in slot `e % 2`.
     prepared: [Option<Prepared>; 2],
 }
@@ -35,12 +35,13 @@ impl BatchOrder {
     /// # Errors
     /// If there is no agent, or a shard does not fill one batch of at least one sample, or points outside `samples`.
     pub fn new(
-        samples: Arc<TaskSamples>,
+        samples: impl Into<Pool>,
         shards: &[Vec<u32>],
         batch_size: usize,
         seeds: &Seeds,
         task: TaskId,
     ) -> Result<Self, DataError> {
+        let samples = samples.into();
         let smallest = shards.iter().map(Vec::len).min().unwrap_or(0);
         if batch_size == 0 || batch_size > smallest {
             return Err(DataError::Batch { task, batch: batch_size, smallest });
@@ -56,8 +57,23 @@ impl BatchOrder {
             steps_per_epoch: smallest / batch_size,
             seeds: *seeds,
             task,
+            first: 0,
             prepared: [None, None],
         })
+    }
+
+    /// The same order from step `first` on: what is asked for as step 0 is that one.
+    #[must_use]
+    pub fn starting_at(self, first: u64) -> Self {
+        Self { first, ..self }
+    }
+
+    /// Shuffles every shard for the epochs of these steps, unless that is done.
+    pub fn prepare_for(&mut self, steps: std::ops::Range<u64>) {
+        if !steps.is_empty() {
+            let (first, last) = (self.epoch_of(steps.start), self.epoch_of(steps.end - 1));
+            (last.saturating_sub(1).max(first)..=last).for_each(|epoch| self.prepare(epoch));
+        }
     }
 
     /// Whole batches in the smallest shard, at least 1: the steps of an epoch, for every agent.
@@ -75,7 +91,7 @@ impl BatchOrder {
     /// The epoch that `step` belongs to, counted within the task.
     #[must_use]
     pub const fn epoch_of(&self, step: u64) -> u64 {
-        step / self.steps_per_epoch as u64
+        (self.first + step) / self.steps_per_epoch as u64
     }
 
     /// Shuffles every shard for `epoch`, unless that is done.
@@ -101,13 +117,13 @@ impl BatchOrder {
 
 impl Batches for BatchOrder {
     fn samples(&self) -> &dyn Samples {
-        self.samples.as_ref()
+        self.samples.samples()
     }
 
     fn indices(&self, agent: AgentId, step: u64, out: &mut Vec<u32>) {
         out.clear();
         let epoch = self.epoch_of(step);
-        let start = (step % self.steps_per_epoch as u64) as usize * self.batch_size;
+        let start = ((self.first + step) % self.steps_per_epoch as u64) as usize * self.batch_size;
         let batch = start..start + self.batch_size;
         match &self.prepared[(epoch % 2) as usize] {
             Some(prepared) if prepared.epoch == epoch => out.extend_from_slice(&prepared.orders[agent.index()][batch]),

@@ -10,7 +10,7 @@ use crate::mersenne::{Mersenne, permuted_task_seeds};
 use crate::view::{Frame, View, rotated};
 use crate::{
     DataError, DatasetName, Scaling, SearchPath, Spec, SyntheticSpec, TaskKind, TaskSamples, draw, folder, partition,
-    synthetic,
+    stage, synthetic,
 };
 
 /// The task order of the published permuted MNIST runs.
@@ -27,6 +27,8 @@ pub struct Scenario {
     pub classes: usize,
     /// The tasks, in order.
     pub tasks: Vec<TaskData>,
+    /// `[agent][stage]`: the task that an agent learns in a stage; empty where all learn task t in stage t.
+    pub orders: Vec<Vec<TaskId>>,
 }
 
 /// The data of one task.
@@ -79,7 +81,8 @@ pub fn load(spec: &Spec, agents: usize, seeds: &Seeds, search: &SearchPath) -> R
         Ok(TaskData { name: plan.name, train, test, shards })
     });
     let tasks = tasks.collect::<Result<Vec<_>, DataError>>()?;
-    Ok(Scenario { inputs: shape.iter().product(), shape, classes, tasks })
+    let orders = stage::orders(spec.tasks.order, tasks.len(), agents, seeds);
+    Ok(Scenario { inputs: shape.iter().product(), shape, classes, tasks, orders })
 }
 
 /// A dataset and the images of it that are used.

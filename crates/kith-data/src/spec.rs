@@ -92,6 +92,9 @@ pub struct TasksSpec {
     /// Rotated: degrees between tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub degrees: Option<f64>,
+    /// Whether all agents learn the tasks in one order.
+    #[serde(skip_serializing_if = "TaskOrder::is_default")]
+    pub order: TaskOrder,
     /// Sequence: the datasets, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datasets: Option<Vec<String>>,
@@ -99,7 +102,25 @@ pub struct TasksSpec {
 
 impl Default for TasksSpec {
     fn default() -> Self {
-        Self { kind: TaskKind::Single, count: 1, seed: None, degrees: None, datasets: None }
+        Self { kind: TaskKind::Single, count: 1, seed: None, degrees: None, order: TaskOrder::Shared, datasets: None }
+    }
+}
+
+/// Whether all agents learn the tasks in one order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskOrder {
+    /// Task t in stage t.
+    #[default]
+    Shared,
+    /// Every agent in an order of its own, drawn from the run's seed.
+    PerAgent,
+}
+
+impl TaskOrder {
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -118,6 +118,13 @@ pub trait Visit {
     /// Scales each row of `x` down to norm `max` where it is longer.
     fn clip(&mut self, x: Slot, max: f32);
 
+    /// `y ← y + a · x ⊙ z`, number by number; x and z may be one slot, y is another.
+    fn multiply_add(&mut self, y: Slot, a: f32, x: Slot, z: Slot);
+
+    /// Takes out of `y` what points against `x`: `y ← y − min(0, ⟨y, x⟩ / ⟨x, x⟩) x`, each row by its own products; unchanged
+    /// where x is zero.
+    fn deflect(&mut self, y: Slot, x: Slot);
+
     /// Sum of minibatch losses since the visit began, one an agent, as [`Visit::agents`] orders them.
     fn losses(&self) -> &[f64];
 }

@@ -133,6 +133,30 @@ fn rows_obey_their_arithmetic() {
 }
 
 #[test]
+fn products_are_added_and_conflicts_taken_out() {
+    let network = Network::mlp(2, &[], 2, false, Head::Shared, 1);
+    let engine = engine(&network, 1);
+    let mut x = block_of(&engine, &[1.0, -2.0, 3.0, 0.0]);
+    let mut y = block_of(&engine, &[1.0, 1.0, -1.0, 5.0]);
+    engine.visit(&whole(&network, 0), &[AgentId(0)], &mut [&mut x, &mut y], 2, |visit| {
+        let (x, y, sum, kept) = (Slot::Block(0), Slot::Block(1), Slot::Scratch(0), Slot::Scratch(1));
+        visit.clear(sum);
+        visit.multiply_add(sum, 0.5, x, y);
+        visit.multiply_add(sum, 2.0, x, x);
+        // ⟨y, x⟩ = −4 and ‖x‖² = 14: y gets 2/7 x. The other way round, ⟨x, sum⟩ > 0 changes nothing.
+        visit.deflect(y, x);
+        visit.copy(kept, x);
+        visit.deflect(kept, sum);
+        visit.axpy(kept, -1.0, x);
+        visit.copy(x, sum);
+        visit.axpy(x, 1.0, kept);
+    });
+    assert_eq!(row(&engine, &x, 0), [2.5, 7.0, 16.5, 0.0]);
+    let expected = [1.0 + 2.0 / 7.0, 1.0 - 4.0 / 7.0, -1.0 + 6.0 / 7.0, 5.0];
+    assert!(distance(&row(&engine, &y, 0), &expected) < 1e-6);
+}
+
+#[test]
 fn only_the_agents_of_a_visit_change() {
     let network = Network::mlp(3, &[], 2, false, Head::Shared, 1);
     let engine = engine(&network, 2);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kith_core::{AgentId, Purpose, Seeds};
 
 use crate::graph::{Direction, Shape};
-use crate::{Family, Graph, GraphError, Mixing, Spec, Weights, family, random};
+use crate::{Family, Graph, GraphError, Mixing, Sequence, Spec, Weights, family, random};
 
 /// Most agents of a graph: beyond it, a spectral gap takes minutes.
 const MAX_AGENTS: usize = 1 << 14;
@@ -20,6 +20,7 @@ impl Spec {
     /// simple and connected; if no draw of a random family is connected.
     pub fn build(&self, seeds: &Seeds) -> Result<Graph, GraphError> {
         self.check_keys()?;
+        self.check_sequence()?;
         let family = self.family();
         match family {
             Family::Ring | Family::Exponential => self.circulant(family),
@@ -57,6 +58,8 @@ impl Spec {
             ("probability", self.probability.is_some()),
             ("directed", self.directed.is_some()),
             ("edges", self.edges.is_some()),
+            ("rounds", self.rounds.is_some()),
+            ("sequence", self.sequence.is_some()),
             ("weights", self.weights.is_some()),
         ];
         keys.into_iter().find(|(key, given)| *given && !accept(key)).map(|(key, _)| key)
@@ -67,10 +70,50 @@ impl Spec {
             return Err(GraphError::UnresolvedFile { file: file.clone() });
         }
         let (family, used) = (self.family(), self.family().keys());
-        match self.given_key(|key| key == "family" || used.contains(&key)) {
+        match self.given_key(|key| key == "family" || key == "sequence" || used.contains(&key)) {
             Some(key) => Err(GraphError::UnusedKey { family, key, used }),
             None => Ok(()),
         }
+    }
+
+    fn check_sequence(&self) -> Result<(), GraphError> {
+        let directed = self.directed == Some(true);
+        let refused = |accepted| Err(GraphError::Sequence { family: self.family(), accepted });
+        match self.sequence.unwrap_or_default() {
+            Sequence::OnePeer
+                if self.family() != Family::Exponential
+                    || !directed
+                    || !self.agents.is_some_and(usize::is_power_of_two) =>
+            {
+                refused("\"one-peer\" needs family = \"exponential\", directed = true and 2, 4, 8, … agents")
+            }
+            Sequence::RandomMatching if directed => refused("\"random-matching\" needs an undirected graph"),
+            Sequence::OnePeer | Sequence::RandomMatching if self.rounds.is_some() => {
+                refused("edges round by round are a sequence of their own: no `sequence` key beside `rounds`")
+            }
+            _ if self.rounds.is_some() && directed => refused("edges round by round go both ways"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The edges of all rounds, each once, in the order in which rounds bring them.
+    fn edges_of_rounds(&self) -> Result<Option<Vec<(u32, u32)>>, GraphError> {
+        let Some(rounds) = &self.rounds else { return Ok(None) };
+        let mut all = Vec::new();
+        let mut known = std::collections::BTreeSet::new();
+        for round in rounds {
+            let mut here = std::collections::BTreeSet::new();
+            for &(from, to) in round {
+                let edge = (from.min(to), from.max(to));
+                if !here.insert(edge) {
+                    return Err(GraphError::TwiceInRound { from: AgentId(from), to: AgentId(to) });
+                }
+                if known.insert(edge) {
+                    all.push(edge);
+                }
+            }
+        }
+        Ok(Some(all))
     }
 
     fn missing(&self, key: &'static str) -> GraphError {
@@ -191,7 +234,13 @@ impl Spec {
     }
 
     fn edge_list(&self) -> Result<Graph, GraphError> {
-        let edges = self.edges.as_ref().ok_or_else(|| self.missing("edges"))?;
+        let edges = match (self.edges_of_rounds()?, &self.edges) {
+            (Some(_), Some(_)) => {
+                return Err(GraphError::Sequence { family: Family::Edges, accepted: "`edges` or `rounds`, not both" });
+            }
+            (Some(edges), None) => edges,
+            (None, edges) => edges.clone().ok_or_else(|| self.missing("edges"))?,
+        };
         let direction = self.direction();
         let named = edges.iter().map(|(from, to)| *from.max(to) as usize + 1).max();
         let agents = self.agents.or(named).ok_or(GraphError::NoEdges)?;
@@ -215,7 +264,7 @@ impl Spec {
             }
         }
         let way = if direction == Direction::Directed { "directed graph" } else { "graph" };
-        circle(format!("{way} of {n} and {} edges", edges.len()), n, direction, edges.clone())
+        circle(format!("{way} of {n} and {} edges", edges.len()), n, direction, edges)
     }
 }
 

@@ -167,6 +167,30 @@ pub enum GraphError {
         /// The agents, ascending.
         silent: Vec<AgentId>,
     },
+    /// Edges cannot change from round to round as the file says.
+    #[error("the sequence does not fit family \"{family}\": {accepted}")]
+    Sequence {
+        /// The family.
+        family: Family,
+        /// What would be accepted.
+        accepted: &'static str,
+    },
+    /// An edge stands twice in one round.
+    #[error("the edge between agents {from} and {to} stands twice in one round of `rounds`; once is accepted")]
+    TwiceInRound {
+        /// One end.
+        from: AgentId,
+        /// The other.
+        to: AgentId,
+    },
+    /// A share of the agents on one-way edges.
+    #[error(
+        "with participation {participation}, no mixing matrix of one-way edges is doubly stochastic; an undirected graph, or 1, is accepted"
+    )]
+    PartialDirected {
+        /// The share.
+        participation: f64,
+    },
     /// A key that the family does not use.
     #[error("family \"{family}\" does not use the key `{key}`; it uses {}", .used.join(", "))]
     UnusedKey {

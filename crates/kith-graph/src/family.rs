@@ -31,7 +31,7 @@ impl Family {
             Self::Torus => &["agents", "rows", "columns", "weights"],
             Self::ErdosRenyi => &["agents", "probability", "weights"],
             Self::RandomRegular => &["agents", "degree", "weights"],
-            Self::Edges => &["agents", "edges", "directed", "weights"],
+            Self::Edges => &["agents", "edges", "rounds", "directed", "weights"],
             Self::Chain | Self::Star | Self::Complete | Self::Hypercube | Self::Petersen | Self::Dyck => {
                 &["agents", "weights"]
             }

@@ -44,6 +44,20 @@ pub enum Weights {
     Uniform,
 }
 
+/// Which of the graph's edges are used in which round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sequence {
+    /// All, or those of the round in `rounds`.
+    #[default]
+    Static,
+    /// One neighbour each, 1, 2, 4, … agents further on in turn: a directed exponential graph of `2^k` agents (Ying et al.
+    /// 2021).
+    OnePeer,
+    /// A random matching of the undirected graph: pairs that no free edge is left beside.
+    RandomMatching,
+}
+
 /// A graph as a file says it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -75,6 +89,12 @@ pub struct Spec {
     /// Pairs of agents, for the family `edges`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edges: Option<Vec<(u32, u32)>>,
+    /// Pairs of agents round by round, over and over, in place of `edges`; a round's graph need not be connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<Vec<Vec<(u32, u32)>>>,
+    /// Which edges are used in which round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<Sequence>,
     /// How mixing weights follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,

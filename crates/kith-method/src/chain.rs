@@ -11,6 +11,8 @@ pub(crate) const GRADIENT: Slot = Slot::Scratch(0);
 const PERTURBED: Slot = Slot::Scratch(1);
 /// Free for one link.
 pub(crate) const SPARE: Slot = Slot::Scratch(2);
+/// The gradient before any link, where the way of weights is recorded.
+const RAW: Slot = Slot::Scratch(3);
 /// Keeps a perturbation finite where the gradient is zero.
 const TINY: f32 = 1e-12;
 
@@ -23,6 +25,20 @@ pub(crate) struct Registers {
     pub(crate) momentum: Option<Slot>,
     /// The tracker y and the gradient that it took in last, if the chain has them.
     pub(crate) tracker: Option<(Slot, Slot)>,
+    /// What is kept against forgetting.
+    pub(crate) pull: Pull,
+}
+
+/// Rows that are kept against forgetting, and how hard they pull.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Pull {
+    pub(crate) importance: Option<Slot>,
+    pub(crate) anchor: Option<Slot>,
+    pub(crate) path: Option<Slot>,
+    /// The gradient on samples of earlier tasks.
+    pub(crate) reference: Option<Slot>,
+    /// What `F ⊙ (x − x*)` is multiplied by; 0 during the first task.
+    pub(crate) factor: f32,
 }
 
 /// What a step goes by.
@@ -42,7 +58,13 @@ impl From<f64> for Rates {
 
 /// Scratch rows that [`step`] needs.
 pub(crate) fn scratch(chain: &[Link], sharp: bool) -> usize {
-    if sharp || chain.iter().any(|link| matches!(link, Link::QuasiGlobal { .. })) { 3 } else { 1 }
+    if chain.contains(&Link::Consolidate) {
+        4
+    } else if sharp || chain.iter().any(|link| matches!(link, Link::QuasiGlobal { .. })) {
+        3
+    } else {
+        1
+    }
 }
 
 /// Asks for gradients: where, how far from there, with which constraint, on which minibatch.
@@ -101,7 +123,14 @@ pub(crate) fn step(
         (links, _) => {
             let oracle = Oracle { radius, raw: links.contains(&Link::Project), batches, step };
             oracle.gradient(visit, point, GRADIENT);
+            if registers.pull.path.is_some() {
+                visit.copy(RAW, GRADIENT);
+            }
             follow(visit, links, GRADIENT, registers, learning_rate);
+            if let Some(path) = registers.pull.path {
+                // The step was −η times what the links left of the gradient: ω ← ω − g ⊙ Δx.
+                visit.multiply_add(path, learning_rate, RAW, GRADIENT);
+            }
         }
     }
 }
@@ -120,6 +149,25 @@ fn apply(visit: &mut impl Visit, link: Link, gradient: Slot, registers: Register
         (Link::Project, _) => visit.project(gradient),
         (Link::WeightDecay(rate), _) => visit.axpy(gradient, rate as f32, registers.point.row),
         (Link::Scale(factor), _) => visit.scale(gradient, factor as f32),
+        (Link::Consolidate, _) => {
+            let Pull { importance: Some(importance), anchor: Some(anchor), factor, .. } = registers.pull else {
+                return;
+            };
+            if factor != 0.0 {
+                visit.copy(SPARE, registers.point.row);
+                visit.axpy(SPARE, -1.0, anchor);
+                visit.multiply_add(gradient, factor, importance, SPARE);
+            }
+        }
+        (Link::Replay(share), _) => {
+            let Some(reference) = registers.pull.reference else { return };
+            visit.scale(gradient, (1.0 - share) as f32);
+            visit.axpy(gradient, share as f32, reference);
+        }
+        (Link::AGem, _) => {
+            let Some(reference) = registers.pull.reference else { return };
+            visit.deflect(gradient, reference);
+        }
         (Link::Track, _) => {
             let Some((tracker, previous)) = registers.tracker else { return };
             visit.axpy(tracker, 1.0, gradient);

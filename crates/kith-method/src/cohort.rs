@@ -4,8 +4,9 @@ use kith_core::{AgentId, Digest, Digester, Layout, Matrix, Samples, Seeds, TaskI
 use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
+use crate::consolidate::Retained;
 use crate::exchange::{Across, GlobalUpdate, Kept};
-use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload};
+use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload, Sharing};
 
 /// What a cohort is made of.
 pub struct Setup {
@@ -69,7 +70,7 @@ pub struct Cohort<E: Engine> {
     pub(crate) parts: Parts,
     pub(crate) agents: usize,
     pub(crate) weights: Vec<Vec<(AgentId, f64)>>,
-    layout: Layout,
+    pub(crate) layout: Layout,
     /// One for all, or one an agent where each has a memory of its own.
     pub(crate) geometries: Vec<Geometry>,
     memories: Vec<Vec<LayerMemory>>,
@@ -81,6 +82,10 @@ pub struct Cohort<E: Engine> {
     pub(crate) public: E::Block,
     pub(crate) momentum: Option<E::Block>,
     pub(crate) extra: Extra<E::Block>,
+    /// Rows that outlive a task.
+    pub(crate) retained: Retained<E::Block>,
+    /// Whether mixing takes importances along: from the last training round of a task to its end.
+    pub(crate) shares_importance: bool,
     pub(crate) seeds: Seeds,
     /// Sum of the learning rates of local steps since the last exchange.
     pub(crate) stepped: Option<f64>,
@@ -109,6 +114,7 @@ impl<E: Engine> Cohort<E> {
             parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
         let degree = weights.iter().map(Vec::len).max().unwrap_or(0);
         let extra = Extra::new(&parts, || engine.block(agents, layout.len()), degree);
+        let retained = Retained::new(&parts, || engine.block(agents, layout.len()));
         let momentum = has_momentum.then(|| engine.block(agents, layout.len()));
         let of_layers = || layout.projected().map(|tensor| LayerMemory::new(tensor.cols)).collect::<Vec<_>>();
         let memories = match &parts.memory {
@@ -129,6 +135,8 @@ impl<E: Engine> Cohort<E> {
             public,
             momentum,
             extra,
+            retained,
+            shares_importance: false,
             seeds,
             stepped: None,
             previous_rate: None,
@@ -227,6 +235,7 @@ impl<E: Engine> Cohort<E> {
             self.kept.clear();
         }
         self.planned = None;
+        self.set_anchor();
     }
 
     /// Turns rows back into whole weights at the end of a task.
@@ -239,17 +248,8 @@ impl<E: Engine> Cohort<E> {
 
     /// How well agents do on samples with the head of `task`; at any time.
     pub fn evaluate(&self, agents: &[AgentId], samples: &dyn Samples, task: TaskId) -> Vec<Score> {
-        let Some(coordinates) = &self.coordinates else {
-            return self.engine.evaluate(&self.whole, agents, samples, task);
-        };
-        let mut lifted = self.engine.block(self.agents, self.layout.len());
-        let mut row = vec![0.0; self.layout.len()];
-        for &agent in agents {
-            self.engine.download(&self.whole, agent, &mut row);
-            self.engine.upload(&mut lifted, agent, &row);
-        }
-        self.engine.leave(&self.geometries[0], &mut lifted, coordinates);
-        self.engine.evaluate(&lifted, agents, samples, task)
+        let lifted = self.lifted(agents);
+        self.engine.evaluate(lifted.as_ref().unwrap_or(&self.whole), agents, samples, task)
     }
 
     /// What the memory of `agent` (the leader, or any agent with its own) would gain from these samples. Between tasks.
@@ -323,6 +323,47 @@ impl<E: Engine> Cohort<E> {
         (body as u64, (4 * whole * vectors) as u64)
     }
 
+    /// As [`Cohort::payload_bytes`], of a consensus round: where importances are gossiped, a payload holds them too.
+    #[must_use]
+    pub fn consensus_payload_bytes(&self) -> (u64, u64) {
+        let (body, full) = self.payload_bytes();
+        let gossips = self.parts.continual.consolidation.as_ref().is_some_and(|one| one.agreement == Sharing::Gossip);
+        let more = if gossips { 4 * self.row_len() as u64 } else { 0 };
+        (body + more, full + more)
+    }
+
+    /// The mean row of these agents, whole, on samples with the head of `task`: what no agent holds, but methods that aim at
+    /// one model are judged by. At any time.
+    pub fn evaluate_mean(&self, agents: &[AgentId], samples: &dyn Samples, task: TaskId) -> Score {
+        let lifted = self.lifted(agents);
+        let (mean, _) = self.engine.consensus(lifted.as_ref().unwrap_or(&self.whole), agents);
+        let mut block = self.engine.block(1, self.layout.len());
+        self.engine.upload(&mut block, AgentId(0), &mean);
+        self.engine.evaluate(&block, &[AgentId(0)], samples, task).first().copied().unwrap_or_default()
+    }
+
+    /// Whole rows of these agents, where rows are coordinates now.
+    fn lifted(&self, agents: &[AgentId]) -> Option<E::Block> {
+        let coordinates = self.coordinates.as_ref()?;
+        let mut lifted = self.engine.block(self.agents, self.layout.len());
+        let mut row = vec![0.0; self.layout.len()];
+        for &agent in agents {
+            self.engine.download(&self.whole, agent, &mut row);
+            self.engine.upload(&mut lifted, agent, &row);
+        }
+        self.engine.leave(&self.geometries[0], &mut lifted, coordinates);
+        Some(lifted)
+    }
+
+    /// Gives every agent a new row, as `initial` writes it: between tasks, for a learner that begins anew.
+    pub fn restart(&mut self, mut initial: impl FnMut(AgentId, &mut [f32])) {
+        let mut row = vec![0.0; self.layout.len()];
+        for agent in (0..self.agents).map(AgentId::from) {
+            initial(agent, &mut row);
+            self.engine.upload(&mut self.whole, agent, &row);
+        }
+    }
+
     /// Numbers in a trained row of the task under way.
     #[must_use]
     pub fn payload_len(&self) -> usize {
@@ -377,6 +418,11 @@ impl<E: Engine> Cohort<E> {
         if let Some(coordinates) = &mut self.coordinates {
             self.engine.download(coordinates, source, &mut row);
             self.engine.upload(coordinates, agent, &row);
+        }
+        let mut kept = vec![0.0; self.layout.len()];
+        for block in self.retained.blocks() {
+            self.engine.download(block, source, &mut kept);
+            self.engine.upload(block, agent, &kept);
         }
         row.fill(0.0);
         let public = (self.parts.exchange.kind == ExchangeKind::Difference).then_some(&mut self.public);

@@ -9,6 +9,8 @@
 mod chain;
 mod cohort;
 mod compress;
+mod consolidate;
+mod continual;
 mod error;
 mod exchange;
 mod preset;
@@ -18,9 +20,11 @@ mod train;
 pub use chain::Rates;
 pub use cohort::{Cohort, Setup};
 pub use compress::{Bias, Compressor};
+pub use continual::{Consolidation, Continual, Curriculum, Importance, Replay, Sharing};
 pub use error::MethodError;
 pub use exchange::{LateFlow, Mixing};
 pub use spec::{
     Agreement, Buffer, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts, Payload,
     PerLayer, Preset,
 };
+pub use train::Rehearsal;

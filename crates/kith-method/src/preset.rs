@@ -3,18 +3,22 @@
 use kith_core::Schedule;
 
 use crate::{
-    Agreement, Buffer, Compressor, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts,
-    Payload, PerLayer, Preset,
+    Agreement, Buffer, Compressor, Consolidation, Continual, Curriculum, Exchange, ExchangeKind, Feedback, Importance,
+    Link, Memory, MemoryRule, Oracle, Order, Parts, Payload, PerLayer, Preset, Replay, Sharing,
 };
 
 /// β of presets with momentum.
 const BETA: f64 = 0.9;
 /// ρ of sharpness-aware presets.
 const RADIUS: f64 = 0.05;
+/// Rounds of exchange without training at a task's end (Choudhary et al. 2024).
+const CONSENSUS_ROUNDS: u64 = 51;
+/// What an agent may keep of earlier tasks' samples: a megabyte.
+const REPLAY_BYTES: u64 = 1_000_000;
 
 impl Preset {
     /// Every preset, in the order that messages list them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::DPsgd,
         Self::Codec,
         Self::CodecFull,
@@ -38,6 +42,12 @@ impl Preset {
         Self::NSaddle,
         Self::Gut,
         Self::QgGutm,
+        Self::DEwc,
+        Self::DSi,
+        Self::AGem,
+        Self::Replay,
+        Self::Joint,
+        Self::Stl,
     ];
 
     /// The preset's name in a file.
@@ -67,6 +77,12 @@ impl Preset {
             Self::NSaddle => "n-saddle",
             Self::Gut => "gut",
             Self::QgGutm => "qg-gutm",
+            Self::DEwc => "d-ewc",
+            Self::DSi => "d-si",
+            Self::AGem => "a-gem",
+            Self::Replay => "replay",
+            Self::Joint => "joint",
+            Self::Stl => "stl",
         }
     }
 
@@ -79,7 +95,7 @@ impl Preset {
             Self::QSaddle | Self::NSaddle => Oracle::SharpnessAware { radius: Schedule::Constant(RADIUS) },
             _ => Oracle::Plain,
         };
-        Parts { oracle, chain, exchange, memory }
+        Parts { oracle, chain, exchange, memory, continual: self.continual() }
     }
 
     fn chain(self) -> Vec<Link> {
@@ -91,7 +107,34 @@ impl Preset {
             }
             Self::GradientTracking => vec![Link::Track],
             Self::MomentumTracking => vec![Link::Momentum { beta: BETA, nesterov: false }, Link::Track],
+            Self::DEwc => vec![Link::Consolidate, Link::Clip(100.0)],
+            Self::DSi => vec![Link::Consolidate],
+            Self::AGem => vec![Link::AGem],
+            Self::Replay => vec![Link::Replay(0.5)],
             _ => Vec::new(),
+        }
+    }
+
+    fn continual(self) -> Continual {
+        let consolidation = |importance, strength| Consolidation {
+            importance,
+            strength,
+            agreement: Sharing::Gossip,
+            consensus_rounds: CONSENSUS_ROUNDS,
+        };
+        let nothing = Continual::default();
+        match self {
+            Self::DEwc => Continual { consolidation: Some(consolidation(Importance::Fisher, 5000.0)), ..nothing },
+            Self::DSi => {
+                let importance = Importance::Path { damping: 1e-3 };
+                Continual { consolidation: Some(consolidation(importance, 0.1)), ..nothing }
+            }
+            Self::AGem | Self::Replay => {
+                Continual { replay: Some(Replay { budget_bytes: REPLAY_BYTES, batch_size: None }), ..nothing }
+            }
+            Self::Joint => Continual { curriculum: Curriculum::Joint, ..nothing },
+            Self::Stl => Continual { curriculum: Curriculum::Separate, ..nothing },
+            _ => nothing,
         }
     }
 
@@ -156,7 +199,7 @@ impl Preset {
             samples: PerLayer::All(300),
             agreement,
             leader: 0,
-            consensus_rounds: if agreement == Agreement::Leader { 51 } else { 0 },
+            consensus_rounds: if agreement == Agreement::Leader { CONSENSUS_ROUNDS } else { 0 },
         })
     }
 }

@@ -3,7 +3,7 @@
 use kith_core::{Leg, Schedule};
 use serde::{Deserialize, Serialize};
 
-use crate::Compressor;
+use crate::{Compressor, Continual};
 
 /// A named method: `method = "codec"` expands to its [`Parts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,18 @@ pub enum Preset {
     Gut,
     /// Global update tracking with quasi-global momentum.
     QgGutm,
+    /// D-PSGD with elastic weight consolidation (Kirkpatrick et al. 2017), importances averaged by gossip.
+    DEwc,
+    /// D-PSGD with synaptic intelligence (Zenke et al. 2017), importances averaged by gossip.
+    DSi,
+    /// D-PSGD with averaged gradient episodic memory (Chaudhry et al. 2019), each agent's from its own samples.
+    AGem,
+    /// D-PSGD with experience replay (Chaudhry et al. 2019), each agent's from its own samples.
+    Replay,
+    /// D-PSGD on all tasks' data at once: an upper bound.
+    Joint,
+    /// D-PSGD from fresh weights for every task, all of which are kept: single-task learners.
+    Stl,
 }
 
 /// A method's parts, as a chain of choices.
@@ -70,6 +82,9 @@ pub struct Parts {
     /// Gradient projection memory, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What else is done against forgetting, if anything.
+    #[serde(default, skip_serializing_if = "Continual::is_default")]
+    pub continual: Continual,
 }
 
 /// Where gradients come from.
@@ -118,6 +133,12 @@ pub enum Link {
     WeightDecay(f64),
     /// `g ← factor · g`.
     Scale(f64),
+    /// `g ← g + λ F ⊙ (x − x*)`: the pull of [`crate::Consolidation`].
+    Consolidate,
+    /// `g ← (1 − share) g + share · g_ref`, with g_ref the gradient on kept samples of earlier tasks.
+    Replay(f64),
+    /// Takes out of g what points against g_ref: `g ← g − min(0, ⟨g, g_ref⟩ / ‖g_ref‖²) g_ref` (Chaudhry et al. 2019).
+    AGem,
 }
 
 /// How the buffer m̂ of quasi-global momentum is updated after mixing.

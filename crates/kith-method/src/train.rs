@@ -1,9 +1,10 @@
 //! Local steps, and what they leave for the time after mixing.
 
-use kith_core::{AgentId, Batches};
-use kith_engine::{Engine, Point, Slot, Visit};
+use kith_core::{AgentId, Batches, TaskId};
+use kith_engine::{Engine, Geometry, Point, Slot, Visit};
 
 use crate::chain::{self, GRADIENT, Rates, Registers};
+use crate::consolidate::pull;
 use crate::{Buffer, Cohort, ExchangeKind, Link, Oracle};
 
 /// Blocks of a visit, by slot.
@@ -16,7 +17,36 @@ impl<'a, B> Bench<'a, B> {
     }
 }
 
+/// Kept samples of earlier tasks, as a driver hands them in.
+#[derive(Clone, Copy)]
+pub struct Rehearsal<'a> {
+    /// Their minibatches.
+    pub batches: &'a dyn Batches,
+    /// For each step of the round: the task whose head the minibatch of that step goes through.
+    pub heads: &'a [TaskId],
+}
+
+/// Which part of a round's steps a visit does.
+#[derive(Clone)]
+struct Part {
+    steps: std::ops::Range<u64>,
+    begins: bool,
+    ends: bool,
+}
+
 impl<E: Engine> Cohort<E> {
+    /// Local steps as [`Cohort::train`], each beside a minibatch of kept samples.
+    pub fn train_rehearsing<R: Into<Rates>>(
+        &mut self,
+        agents: &[AgentId],
+        steps: std::ops::Range<u64>,
+        batches: &dyn Batches,
+        rehearsal: Option<Rehearsal<'_>>,
+        rates: impl Fn(u64) -> R + Sync,
+    ) -> Vec<f64> {
+        self.run_steps(agents, steps, batches, rehearsal, rates)
+    }
+
     /// Local steps `steps` (counted within the task) of these agents, ascending. Returns each agent's sum of losses; a
     /// sharpness-aware step counts the mean of its two.
     pub fn train<R: Into<Rates>>(
@@ -24,6 +54,17 @@ impl<E: Engine> Cohort<E> {
         agents: &[AgentId],
         steps: std::ops::Range<u64>,
         batches: &dyn Batches,
+        rates: impl Fn(u64) -> R + Sync,
+    ) -> Vec<f64> {
+        self.run_steps(agents, steps, batches, None, rates)
+    }
+
+    fn run_steps<R: Into<Rates>>(
+        &mut self,
+        agents: &[AgentId],
+        steps: std::ops::Range<u64>,
+        batches: &dyn Batches,
+        rehearsal: Option<Rehearsal<'_>>,
         rates: impl Fn(u64) -> R + Sync,
     ) -> Vec<f64> {
         let rates = |step| {
@@ -36,7 +77,10 @@ impl<E: Engine> Cohort<E> {
         let mut losses = match self.parts.exchange.kind {
             ExchangeKind::NeighbourGradients => self.gradients_across(agents, steps.start, batches, first),
             ExchangeKind::GlobalUpdate => self.step_with_update(agents, steps.start, batches, first),
-            _ => self.steps(agents, steps, batches, &every),
+            _ => match rehearsal.filter(|_| self.retained.reference.is_some()) {
+                None => self.steps(agents, Part { steps, begins: true, ends: true }, batches, &every),
+                Some(rehearsal) => self.steps_rehearsing(agents, steps, batches, rehearsal, &every),
+            },
         };
         if first.radius > 0.0 {
             losses.iter_mut().for_each(|loss| *loss /= 2.0);
@@ -61,18 +105,42 @@ impl<E: Engine> Cohort<E> {
         })
     }
 
-    fn steps(
+    /// One step after the other, each behind the gradient on kept samples. That gradient has a visit of its own, since it
+    /// may go through the head of another task.
+    fn steps_rehearsing(
         &mut self,
         agents: &[AgentId],
         steps: std::ops::Range<u64>,
         batches: &dyn Batches,
+        rehearsal: Rehearsal<'_>,
         every: &[Rates],
     ) -> Vec<f64> {
+        let mut losses = vec![0.0; agents.len()];
+        for ((step, rates), &task) in steps.clone().zip(every).zip(rehearsal.heads) {
+            if let Some(reference) = &mut self.retained.reference {
+                let geometry = Geometry { task, ..self.geometries[0].clone() };
+                let mut bench = Bench(Vec::with_capacity(2));
+                let (row, reference) = (bench.add(&mut self.whole), bench.add(reference));
+                self.engine.visit(&geometry, agents, &mut bench.0, 0, |visit| {
+                    let at = Point { row, base: None };
+                    visit.accumulate_raw_gradient(at, reference, 0.0, 1.0, rehearsal.batches, step);
+                });
+            }
+            let part = Part { steps: step..step + 1, begins: step == steps.start, ends: step + 1 == steps.end };
+            let now = self.steps(agents, part, batches, std::slice::from_ref(rates));
+            losses.iter_mut().zip(now).for_each(|(sum, loss)| *sum += loss);
+        }
+        losses
+    }
+
+    fn steps(&mut self, agents: &[AgentId], part: Part, batches: &dyn Batches, every: &[Rates]) -> Vec<f64> {
+        let Part { steps, begins, ends } = part;
         let in_coordinates = self.coordinates.is_some();
         let ratio = self.rate_ratio(every[0].learning_rate);
         let buffer = self.buffer().map(|(buffer, _)| buffer);
         let parts = &self.parts;
-        let mut bench = Bench(Vec::with_capacity(3));
+        let factor = Self::pull_factor(parts, self.geometries[0].task == TaskId(0));
+        let mut bench = Bench(Vec::with_capacity(4));
         let whole = bench.add(&mut self.whole);
         let base = in_coordinates.then_some(whole);
         let row = self.coordinates.as_mut().map_or(whole, |coordinates| bench.add(coordinates));
@@ -80,19 +148,20 @@ impl<E: Engine> Cohort<E> {
         let anchor = self.extra.anchor.as_mut().map(|block| bench.add(block));
         let tracker = self.extra.tracker.as_mut().map(|(y, previous)| (bench.add(y), bench.add(previous)));
         let correction = self.extra.correction.as_mut().map(|block| bench.add(block));
-        let registers = Registers { point: Point { row, base }, momentum, tracker };
+        let pull = pull(&mut self.retained, &mut bench, factor);
+        let registers = Registers { point: Point { row, base }, momentum, tracker, pull };
         let first = steps.start;
         let work = |visit: &mut E::Visit<'_>| {
-            if let (Some(anchor), Some(Buffer::Smoothed)) = (anchor, buffer) {
+            if let (Some(anchor), Some(Buffer::Smoothed), true) = (anchor, buffer, begins) {
                 visit.copy(anchor, row);
             }
             for step in steps.clone() {
                 chain::step(visit, registers, &parts.chain, every[(step - first) as usize], batches, step);
             }
-            if let (Some(anchor), Some(Buffer::Corrected)) = (anchor, buffer) {
+            if let (Some(anchor), Some(Buffer::Corrected), true) = (anchor, buffer, ends) {
                 visit.copy(anchor, row);
             }
-            if let Some(correction) = correction {
+            if let Some(correction) = correction.filter(|_| ends) {
                 visit.copy(GRADIENT, row);
                 visit.axpy(row, ratio, correction);
                 visit.copy(correction, GRADIENT);

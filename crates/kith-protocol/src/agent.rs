@@ -1,6 +1,8 @@
 //! One agent's state machine: rounds, exchanges, deadlines, the spreading of a basis.
 
-use kith_core::{AgentId, Round, TaskId};
+use std::sync::Arc;
+
+use kith_core::{AgentId, Calendar, Round, TaskId};
 
 use crate::edge::{Absolute, Edge, Verdict};
 use crate::{FrameKind, Late, Plan, Stage, Time};
@@ -134,6 +136,9 @@ pub struct Agent {
     late: Vec<Late>,
     early_basis: Option<TaskId>,
     missed: u64,
+    calendar: Option<Arc<dyn Calendar>>,
+    /// Whether each neighbour is met in the round under way.
+    met: Vec<bool>,
 }
 
 impl Agent {
@@ -141,7 +146,24 @@ impl Agent {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let edges = config.neighbours.iter().map(|neighbour| Edge::new(neighbour.id)).collect();
-        Self { config, edges, state: State::Idle, round: Round(0), late: Vec::new(), early_basis: None, missed: 0 }
+        Self {
+            met: vec![true; edges.len()],
+            config,
+            edges,
+            state: State::Idle,
+            round: Round(0),
+            late: Vec::new(),
+            early_basis: None,
+            missed: 0,
+            calendar: None,
+        }
+    }
+
+    /// The agent, meeting in each round those neighbours only that the calendar names.
+    #[must_use]
+    pub fn following(mut self, calendar: Arc<dyn Calendar>) -> Self {
+        self.calendar = Some(calendar);
+        self
     }
 
     /// An agent that comes back without memory of what was under way, to begin at `round`.
@@ -247,6 +269,12 @@ impl Agent {
     fn begin(&mut self, round: Round, out: &mut Vec<Output>) {
         self.round = round;
         if let Some(stage) = self.config.plan.stage(round) {
+            if let Some(calendar) = &self.calendar {
+                let (ordinal, me) = (self.config.plan.ordinal(round), self.config.id);
+                for (met, edge) in self.met.iter_mut().zip(&self.edges) {
+                    *met = calendar.meets(ordinal, me, edge.peer);
+                }
+            }
             self.state = State::Computing;
             out.push(Output::Compute { round, stage });
         } else {
@@ -265,6 +293,9 @@ impl Agent {
                 continue;
             }
             self.edges[index].settle();
+            if !self.met[index] {
+                continue;
+            }
             if self.edges[index].can_open(self.round) {
                 self.open(now, index, out);
             }

@@ -84,6 +84,15 @@ impl Plan {
         None
     }
 
+    /// How many rounds lie before this one, all legs of a training round counted as one: the number that a
+    /// [`kith_core::Calendar`] goes by.
+    #[must_use]
+    pub fn ordinal(&self, round: Round) -> u64 {
+        let Some(Stage { task, kind, index, .. }) = self.stage(round) else { return self.rounds() };
+        let before: u64 = self.train_rounds[..task.index()].iter().map(|rounds| rounds + self.consensus_rounds).sum();
+        before + index + if kind == RoundKind::Consensus { self.train_rounds[task.index()] } else { 0 }
+    }
+
     /// Whether a basis is agreed on after this task: the last task's is of no use to anyone.
     #[must_use]
     pub fn agrees_after(&self, task: TaskId) -> bool {
@@ -118,6 +127,8 @@ mod tests {
             .map(|round| plan.stage(Round(round)).expect("within the plan"))
             .map(|stage| (stage.task.0, stage.index, stage.leg, stage.closes, stage.last))
             .collect();
+        let ordinals: Vec<u64> = (0..9).map(|round| plan.ordinal(Round(round))).collect();
+        assert_eq!(ordinals, [0, 0, 1, 1, 2, 3, 3, 4, 5]);
         assert_eq!(seen[0], (0, 0, Leg::Exchange, false, false));
         assert_eq!(seen[1], (0, 0, Leg::Compute, true, false));
         assert_eq!(seen[3], (0, 1, Leg::Compute, true, false));

@@ -1,6 +1,8 @@
 //! The agent's state machine, driven by hand and by chance.
 
-use kith_core::{AgentId, Round, TaskId};
+use std::sync::Arc;
+
+use kith_core::{AgentId, Calendar, Round, TaskId};
 use kith_protocol::{Agent, Config, FrameKind, Input, Late, Neighbour, Output, Peer, Plan, Time};
 use proptest::prelude::*;
 
@@ -259,4 +261,33 @@ proptest! {
         }
         prop_assert!(driven.agent.awaits_basis());
     }
+}
+
+/// Even rounds with agent 1, odd ones with agent 2.
+#[derive(Debug)]
+struct Turns;
+
+impl Calendar for Turns {
+    fn takes_part(&self, _round: u64, _agent: AgentId) -> bool {
+        true
+    }
+
+    fn meets(&self, round: u64, one: AgentId, other: AgentId) -> bool {
+        u64::from(one.0.max(other.0)) == 1 + round % 2
+    }
+}
+
+#[test]
+fn an_agent_sends_to_and_waits_for_those_only_whom_it_meets() {
+    let mut driven = Driven { agent: agent(&[1, 2], plan(4)).following(Arc::new(Turns)), now: Time(0) };
+    driven.tell(Input::Start(Round(0)));
+    assert_eq!(sends(&driven.tell(Input::Computed)), [(1, FrameKind::Absolute, 0)]);
+    driven.frame(1, FrameKind::Ack, 0, 1);
+    assert_eq!(mixes(&driven.frame(1, FrameKind::Absolute, 0, 1)), [(0, vec![1], vec![])]);
+    // A frame of a later round waits; the round under way is with agent 2 alone.
+    driven.frame(1, FrameKind::Absolute, 2, 3);
+    assert_eq!(sends(&driven.tell(Input::Computed)), [(2, FrameKind::Absolute, 1)]);
+    driven.frame(2, FrameKind::Ack, 1, 2);
+    assert_eq!(mixes(&driven.frame(2, FrameKind::Absolute, 1, 2)), [(1, vec![2], vec![])]);
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(2, vec![1], vec![])]);
 }

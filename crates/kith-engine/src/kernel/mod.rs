@@ -20,7 +20,7 @@ pub(crate) use planes::{
     affine, centred_products, combine_affine, deviation, mask, max_pool, multiply, rectify, spread_mean, sum,
     window_mean,
 };
-pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};
+pub(crate) use rows::{Start, axpy, combine, dot, multiply_add, scale, squared_norm};
 
 /// Largest minibatch whose products are cut into tiles as they lie; larger operands are worth packing.
 #[cfg(target_arch = "x86_64")]

@@ -16,6 +16,14 @@ fn scale_body(y: &mut [f32], a: f32) {
     }
 }
 
+#[inline(always)]
+fn multiply_add_body(y: &mut [f32], a: f32, x: &[f32], z: &[f32]) {
+    assert!(y.len() == x.len() && y.len() == z.len(), "rows of one length");
+    for ((y, x), z) in y.iter_mut().zip(x).zip(z) {
+        *y += a * (x * z);
+    }
+}
+
 /// Whether a combination starts from what is in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -81,6 +89,10 @@ widest! {
 widest! {
     /// `y ← a y`.
     fn scale / scale_avx2 / scale_avx512 / scale_body(y: &mut [f32], a: f32)
+}
+widest! {
+    /// `y ← y + a · x ⊙ z`.
+    fn multiply_add / multiply_add_avx2 / multiply_add_avx512 / multiply_add_body(y: &mut [f32], a: f32, x: &[f32], z: &[f32])
 }
 widest! {
     /// `out ← (0 or out) + Σ c x` over the terms, added one after the other in their order.

@@ -30,6 +30,22 @@ impl<'v> Registers<'v> {
         }
     }
 
+    /// Works on one row while all others may be read; the row itself is empty meanwhile.
+    pub(crate) fn apart(&mut self, y: Slot, work: impl FnOnce(&mut [f32], &Self)) {
+        match y {
+            Slot::Block(n) => {
+                let row = std::mem::take(&mut self.blocks[n]);
+                work(row, self);
+                self.blocks[n] = row;
+            }
+            Slot::Scratch(n) => {
+                let mut row = std::mem::take(&mut self.scratch[n]);
+                work(&mut row.as_mut()[..self.scratch_len], self);
+                self.scratch[n] = row;
+            }
+        }
+    }
+
     /// Two rows, the first to write.
     ///
     /// # Panics

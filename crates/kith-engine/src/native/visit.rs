@@ -164,6 +164,19 @@ impl Visit for NativeVisit<'_> {
         }
     }
 
+    fn multiply_add(&mut self, y: Slot, a: f32, x: Slot, z: Slot) {
+        assert!(y != x && y != z, "a product is added to a third row");
+        self.registers.apart(y, |y, others| kernel::multiply_add(y, a, others.get(x), others.get(z)));
+    }
+
+    fn deflect(&mut self, y: Slot, x: Slot) {
+        let (row, against) = self.registers.pair(y, x);
+        let (along, length) = (kernel::dot(row, against), kernel::squared_norm(against));
+        if along < 0.0 && length > 0.0 {
+            kernel::axpy(row, (-along / length) as f32, against);
+        }
+    }
+
     fn losses(&self) -> &[f64] {
         &self.loss
     }

@@ -5,7 +5,7 @@ use kith_engine::{Engine, MixingPlan, Point};
 
 use super::Mixing;
 use crate::Cohort;
-use crate::chain::{self, Oracle, Rates, Registers};
+use crate::chain::{self, Oracle, Pull, Rates, Registers};
 use crate::train::Bench;
 
 /// What a round of neighbour gradients keeps.
@@ -154,7 +154,7 @@ impl<E: Engine> Cohort<E> {
         let mut bench = Bench(Vec::new());
         let (row, mean) = (bench.add(&mut self.whole), bench.add(&mut across.mean));
         let momentum = self.momentum.as_mut().map(|block| bench.add(block));
-        let registers = Registers { point: Point { row, base: None }, momentum, tracker: None };
+        let registers = Registers { point: Point { row, base: None }, momentum, tracker: None, pull: Pull::default() };
         let chain = &self.parts.chain;
         self.engine.visit(&self.geometries[0], agents, &mut bench.0, 3, |visit| {
             chain::follow(visit, chain, mean, registers, learning_rate);

@@ -115,6 +115,10 @@ impl<E: Engine> Cohort<E> {
             self.engine.mix(&mut self.public, tracker, &self.plan);
             std::mem::swap(&mut self.public, tracker);
         }
+        if let Some(importance) = self.retained.importance.as_mut().filter(|_| self.shares_importance) {
+            self.engine.mix(&mut self.public, importance, &self.plan);
+            std::mem::swap(&mut self.public, importance);
+        }
         if self.has_public() && sends_last {
             self.publish(round, rows);
         }

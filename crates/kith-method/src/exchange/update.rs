@@ -4,7 +4,7 @@ use kith_core::{AgentId, Batches};
 use kith_engine::{Engine, Point, Visit};
 
 use super::Mixing;
-use crate::chain::{self, GRADIENT, Oracle, Rates, Registers, SPARE};
+use crate::chain::{self, GRADIENT, Oracle, Pull, Rates, Registers, SPARE};
 use crate::train::Bench;
 use crate::{Cohort, Link};
 
@@ -95,7 +95,7 @@ impl<E: Engine> Cohort<E> {
         let (gossip, update) = (bench.add(&mut state.gossip), bench.add(&mut state.update));
         let previous = bench.add(&mut state.previous);
         let momentum = self.momentum.as_mut().map(|block| bench.add(block));
-        let registers = Registers { point: Point { row, base: None }, momentum, tracker: None };
+        let registers = Registers { point: Point { row, base: None }, momentum, tracker: None, pull: Pull::default() };
         let links = &self.parts.chain;
         let oracle = Oracle { radius: rates.radius as f32, raw: true, batches, step };
         self.engine.visit(&self.geometries[0], agents, &mut bench.0, 3, |visit| {
