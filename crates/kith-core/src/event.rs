@@ -10,6 +10,12 @@ use crate::{AgentId, Round, TaskId};
 pub enum Key {
     /// Share of test samples of task `of` that the agent classifies correctly, in \[0, 1\].
     Accuracy,
+    /// The same of the mean of all agents' parameters.
+    AverageModelAccuracy,
+    /// Accuracy on task `of`, which the agent learns next.
+    AccuracyAhead,
+    /// Accuracy on task `of` before anything was learned.
+    AccuracyUntrained,
     /// Mean training loss since the last event of this key.
     TrainLoss,
     /// Bytes that the agent sent in the task, all kinds.
@@ -22,6 +28,10 @@ pub enum Key {
     ConsensusDistance,
     /// Rank of a layer's gradient projection memory after the task; `of` is the layer.
     BasisRank,
+    /// Rank of a layer's memory over its number of inputs, in \[0, 1\]; `of` is the layer.
+    CapacityUsed,
+    /// Bytes that an agent keeps against forgetting, mean over agents.
+    MemoryBytes,
     /// Simulated seconds since the start of the run.
     SimulatedSeconds,
     /// Rounds of a link that ended at the deadline without the neighbour's frame.

@@ -323,13 +323,12 @@ impl<E: Engine> Cohort<E> {
         (body as u64, (4 * whole * vectors) as u64)
     }
 
-    /// As [`Cohort::payload_bytes`], of a consensus round: where importances are gossiped, a payload holds them too.
+    /// Bytes of a payload's body in a consensus round: where importances are gossiped, a payload holds them too.
     #[must_use]
-    pub fn consensus_payload_bytes(&self) -> (u64, u64) {
-        let (body, full) = self.payload_bytes();
+    pub fn consensus_payload_bytes(&self) -> u64 {
         let gossips = self.parts.continual.consolidation.as_ref().is_some_and(|one| one.agreement == Sharing::Gossip);
         let more = if gossips { 4 * self.row_len() as u64 } else { 0 };
-        (body + more, full + more)
+        self.payload_bytes().0 + more
     }
 
     /// The mean row of these agents, whole, on samples with the head of `task`: what no agent holds, but methods that aim at
@@ -353,6 +352,15 @@ impl<E: Engine> Cohort<E> {
         }
         self.engine.leave(&self.geometries[0], &mut lifted, coordinates);
         Some(lifted)
+    }
+
+    /// Mixing weights from now on, where they change from round to round. Row i: as in [`Setup::weights`].
+    pub fn set_weights(&mut self, rows: &[Vec<(AgentId, f64)>]) {
+        if self.weights != rows {
+            self.weights.clear();
+            self.weights.extend_from_slice(rows);
+            self.planned = None;
+        }
     }
 
     /// Gives every agent a new row, as `initial` writes it: between tasks, for a learner that begins anew.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Continual {
     /// Which tasks' data and weights an agent has.
-    #[serde(skip_serializing_if = "Curriculum::is_default")]
     pub curriculum: Curriculum,
     /// A pull back to what earlier tasks left, number by number; used by the link `consolidate`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,13 +35,6 @@ pub enum Curriculum {
     Joint,
     /// One task after the other, each from fresh weights, which are kept: a learner for each task.
     Separate,
-}
-
-impl Curriculum {
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A quadratic pull to the weights that the last task left, stronger where a weight mattered.

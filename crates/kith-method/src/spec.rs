@@ -311,6 +311,14 @@ impl Parts {
         }
     }
 
+    /// Rounds of exchange without training at each task's end.
+    #[must_use]
+    pub fn consensus_rounds(&self) -> u64 {
+        let memory = self.memory.as_ref().map_or(0, |memory| memory.consensus_rounds);
+        let consolidation = self.continual.consolidation.as_ref().map_or(0, |one| one.consensus_rounds);
+        memory.max(consolidation)
+    }
+
     /// Whether the chain tracks the mean gradient, which is then sent beside the model.
     #[must_use]
     pub fn tracks(&self) -> bool {

@@ -145,7 +145,7 @@ impl Agent {
     /// An agent that has not begun.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let edges = config.neighbours.iter().map(|neighbour| Edge::new(neighbour.id)).collect();
+        let edges: Vec<Edge> = config.neighbours.iter().map(|neighbour| Edge::new(neighbour.id)).collect();
         Self {
             met: vec![true; edges.len()],
             config,

@@ -6,11 +6,13 @@
 //! *Architecture invariant:* no clock, virtual or real, no links, no sockets, no files. What rounds compute depends on the round
 //! plans alone.
 
+mod measure;
 mod observer;
 mod outcome;
 mod plan;
 mod run;
 mod spec;
+mod stage;
 mod traffic;
 
 pub use observer::{Observer, Phase, Progress};

@@ -18,10 +18,20 @@ pub struct Outcome {
     pub stopped: bool,
     /// `[agent][t][j]`: accuracy on task j after task t, `j <= t`.
     pub accuracy_per_agent: Vec<Vec<Vec<f64>>>,
+    /// `[agent][t]`: accuracy after task t on the agent's next task, not yet learned; empty unless asked for.
+    pub ahead_per_agent: Vec<Vec<f64>>,
+    /// `[agent][t]`: accuracy on the agent's task t before anything was learned; empty unless asked for.
+    pub untrained_per_agent: Vec<Vec<f64>>,
+    /// `[t][j]`: accuracy of the mean model on task j after task t: tasks seen, or all, where agents differ in order.
+    pub average_model: Vec<Vec<f64>>,
     /// `[t]`: root mean square distance of agents from their mean after task t, before its memory update.
     pub consensus_distance: Vec<f64>,
     /// `[t][layer]`: rank of the memory after task t; empty without memory.
     pub basis_ranks: Vec<Vec<usize>>,
+    /// `[t][layer]`: rank of the memory over the layer's inputs after task t; empty without memory.
+    pub capacity_used: Vec<Vec<f64>>,
+    /// `[t]`: bytes that an agent keeps after task t against forgetting, mean over agents.
+    pub memory_bytes: Vec<f64>,
     /// `[t]`: bytes that one agent sent in training rounds, mean over agents: payload bodies and headers.
     pub bytes_training: Vec<f64>,
     /// `[t]`: the same, had every payload been full.

@@ -1,6 +1,6 @@
 //! What agents do in a round, and how many rounds there are.
 
-use kith_core::{AgentId, Round};
+use kith_core::{AgentId, Round, TaskId};
 use kith_graph::Graph;
 use kith_method::{Agreement, ExchangeKind};
 use kith_protocol::{Late, Neighbour, Peer, Plan, Stage};
@@ -45,8 +45,8 @@ impl RoundPlan {
 #[must_use]
 pub fn plan(work: &Work<'_>) -> Plan {
     let train = &work.train;
-    let train_rounds = work.scenario.tasks.iter().map(|data| {
-        let smallest = data.shards.iter().map(Vec::len).min().unwrap_or(0);
+    let train_rounds = (0..work.scenario.tasks.len()).map(|task| {
+        let smallest = work.scenario.smallest_shard(TaskId::from(task));
         let per_epoch = (smallest / train.batch_size.max(1)).max(1) as u64;
         match (train.rounds_per_task, train.epochs_per_task) {
             (Some(rounds), _) => rounds,
@@ -58,7 +58,7 @@ pub fn plan(work: &Work<'_>) -> Plan {
     Plan {
         train_rounds: train_rounds.collect(),
         legs: work.parts.legs(),
-        consensus_rounds: memory.filter(|_| exchanges).map_or(0, |memory| memory.consensus_rounds),
+        consensus_rounds: if exchanges { work.parts.consensus_rounds() } else { 0 },
         shared_memory: memory.is_some_and(|memory| memory.agreement == Agreement::Leader),
     }
 }

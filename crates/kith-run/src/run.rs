@@ -1,15 +1,20 @@
 //! The arithmetic of a run: what a round, a task's start and a task's end do to the rows of a cohort. Which agents exchange
 //! with whom, and when, is a driver's to say.
 
-use kith_core::{AgentId, Batches, Digest, Event, Key, Network, Position, Purpose, Round, Samples, Seeds, TaskId};
-use kith_data::{BatchOrder, Scenario, TaskData, representation_indices};
-use kith_engine::{Engine, initialise};
-use kith_graph::{Graph, Mixing as MixingMatrix};
-use kith_method::{Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Oracle, Parts, Rates, Setup};
+use std::sync::Arc;
+
+use kith_core::{AgentId, Batches, Digest, Event, Key, Network, Position, Round, Samples, Seeds, TaskId};
+use kith_data::{BatchOrder, Recall, Scenario, TaskData, representation_indices};
+use kith_engine::Engine;
+use kith_graph::{Graph, Meetings, Mixing as MixingMatrix};
+use kith_method::{
+    Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Oracle, Parts, Rates, Rehearsal, Setup,
+};
 use kith_protocol::{Plan, RoundKind};
 use kith_subspace::Growth;
 use thiserror::Error;
 
+use crate::stage::initial_row;
 use crate::{Observer, Outcome, Phase, Progress, RoundPlan, TrainSpec, plan};
 
 /// What is learned, by whom, and how.
@@ -27,6 +32,8 @@ pub struct Work<'a> {
     pub parts: Parts,
     /// How long, how fast.
     pub train: TrainSpec,
+    /// Who meets whom in which round, where that changes.
+    pub meetings: Option<Arc<Meetings>>,
     /// Randomness.
     pub seeds: Seeds,
 }
@@ -64,16 +71,18 @@ pub enum RunError {
 
 /// The rows of the agents that one process hosts, and how far they are.
 pub struct Run<'a, E: Engine> {
-    work: Work<'a>,
-    cohort: Cohort<E>,
-    plan: Plan,
-    outcome: Outcome,
+    pub(crate) work: Work<'a>,
+    pub(crate) cohort: Cohort<E>,
+    pub(crate) plan: Plan,
+    pub(crate) outcome: Outcome,
     task: Option<TaskId>,
-    batches: Option<BatchOrder>,
-    steps_per_epoch: u64,
+    pub(crate) batches: Option<BatchOrder>,
+    /// Kept samples of the tasks before.
+    recall: Option<Recall>,
+    pub(crate) steps_per_epoch: u64,
     phase: Option<Phase>,
     losses: (f64, u64),
-    accuracy: Option<f64>,
+    pub(crate) accuracy: Option<f64>,
 }
 
 impl<'a, E: Engine> Run<'a, E> {
@@ -90,7 +99,7 @@ impl<'a, E: Engine> Run<'a, E> {
             if exchanges { others.collect() } else { Vec::new() }
         });
         let setup = Setup { parts: work.parts.clone(), layout, agents, weights: weights.collect(), seeds: work.seeds };
-        let cohort = Cohort::new(engine, setup, |agent, row| initial_row(&work, agent, row));
+        let cohort = Cohort::new(engine, setup, |agent, row| initial_row(&work, agent, TaskId(0), row));
         let outcome = Outcome { agents, accuracy_per_agent: vec![Vec::new(); agents], ..Outcome::default() };
         Ok(Self {
             plan: plan(&work),
@@ -99,6 +108,7 @@ impl<'a, E: Engine> Run<'a, E> {
             outcome,
             task: None,
             batches: None,
+            recall: None,
             steps_per_epoch: 1,
             phase: None,
             losses: (0.0, 0),
@@ -141,13 +151,12 @@ impl<'a, E: Engine> Run<'a, E> {
     /// Shards too small for a minibatch.
     pub fn begin(&mut self, task: TaskId) -> Result<(), RunError> {
         self.task = Some(task);
+        self.restart(task);
         self.cohort.begin_task(task);
-        let data = self.data(task);
-        let size = self.work.train.batch_size;
-        let mut batches = BatchOrder::new(data.train.clone(), &data.shards, size, &self.work.seeds, task)?;
-        batches.prepare(0);
-        self.steps_per_epoch = batches.steps_per_epoch() as u64;
+        let (batches, per_epoch) = self.order(task)?;
+        self.steps_per_epoch = per_epoch;
         self.batches = Some(batches);
+        self.recall = self.recall(task);
         Ok(())
     }
 
@@ -172,7 +181,7 @@ impl<'a, E: Engine> Run<'a, E> {
         self.position(task, index, index * self.work.train.local_steps)
     }
 
-    fn enter(&mut self, phase: Phase, observer: &mut dyn Observer) {
+    pub(crate) fn enter(&mut self, phase: Phase, observer: &mut dyn Observer) {
         if self.phase.replace(phase) != Some(phase) {
             observer.phase(phase);
         }
@@ -187,6 +196,7 @@ impl<'a, E: Engine> Run<'a, E> {
             self.enter(Phase::Consensus, observer);
             return Ok(());
         }
+        self.test_untrained(round, observer);
         self.enter(Phase::Train, observer);
         if round.stage.leg.computes() {
             let local_steps = self.work.train.local_steps;
@@ -215,15 +225,16 @@ impl<'a, E: Engine> Run<'a, E> {
             .clone()
             .map(|step| Rates { learning_rate: schedule.at(&at(step)), radius: radius(&at(step)) })
             .collect();
+        let agents = self.present(round);
         let Some(batches) = &mut self.batches else { return Ok(()) };
-        if steps.start % per_epoch < steps.end - steps.start {
-            batches.prepare(epoch);
-        }
-        let agents = round.agents();
+        batches.prepare_for(steps.clone());
         let first = steps.start;
         let count = steps.end - steps.start;
-        let losses =
-            self.cohort.train(&agents, steps.clone(), &*batches as &dyn Batches, |step| rates[(step - first) as usize]);
+        let heads: Vec<TaskId> =
+            self.recall.iter().flat_map(|kept| steps.clone().map(|step| kept.head(step))).collect();
+        let rehearsal = self.recall.as_ref().map(|kept| Rehearsal { batches: kept, heads: &heads });
+        let rates = |step: u64| rates[(step - first) as usize];
+        let losses = self.cohort.train_rehearsing(&agents, steps.clone(), &*batches as &dyn Batches, rehearsal, rates);
         for (&agent, &loss) in agents.iter().zip(&losses) {
             if !loss.is_finite() {
                 return Err(RunError::Diverged { agent, round: round.round, loss });
@@ -259,7 +270,7 @@ impl<'a, E: Engine> Run<'a, E> {
         let rate_of = |round: Round| schedule.at(&self.position_of(round));
         let flow =
             |late: &kith_protocol::Late| LateFlow { peer: late.peer, round: late.round, rate: rate_of(late.round) };
-        let rows = round.rows.iter().map(|row| Mixing {
+        let rows = round.rows.iter().filter(|row| self.takes_part(round, row.agent)).map(|row| Mixing {
             agent: row.agent,
             fresh: &row.fresh,
             opened: &row.opened,
@@ -271,11 +282,15 @@ impl<'a, E: Engine> Run<'a, E> {
     /// Mixes what agents of a round heard.
     pub fn exchange(&mut self, round: &RoundPlan, mixings: &[Mixing<'_>]) {
         let rate = self.work.parts.exchange.averaging_rate.at(&self.position_of(round.round));
+        if let Some(meetings) = self.work.meetings.as_ref().filter(|_| round.stage.leg.exchanges()) {
+            self.cohort.set_weights(meetings.at(self.plan.ordinal(round.round)).rows());
+        }
         self.cohort.exchange(round.round, round.stage.leg, rate, mixings);
     }
 
     /// The round is over: says how far the run is.
     pub fn close(&mut self, round: &RoundPlan, observer: &mut dyn Observer) {
+        self.consolidate(round);
         self.outcome.rounds += u64::from(round.stage.closes);
         let position = self.position_of(round.round);
         observer.progress(&Progress {
@@ -290,42 +305,9 @@ impl<'a, E: Engine> Run<'a, E> {
         });
     }
 
-    /// Tests the agents of a round on every task seen.
-    fn evaluate(&mut self, round: &RoundPlan, observer: &mut dyn Observer) -> Vec<Vec<f64>> {
-        let task = round.stage.task;
-        let agents = round.agents();
-        let mut accuracy = vec![Vec::with_capacity(task.index() + 1); agents.len()];
-        for seen in (0..=task.index()).map(TaskId::from) {
-            let data = self.data(seen);
-            let scores = self.cohort.evaluate(&agents, data.test.as_ref() as &dyn Samples, seen);
-            for ((agent, score), row) in agents.iter().zip(scores).zip(&mut accuracy) {
-                let (key, of, value) = (Key::Accuracy, Some(seen.0), score.accuracy());
-                observer.event(&Event { agent: Some(*agent), task, round: round.round, key, of, value });
-                row.push(value);
-            }
-        }
-        let all: Vec<f64> = accuracy.iter().flatten().copied().collect();
-        self.accuracy = Some(all.iter().sum::<f64>() / all.len().max(1) as f64);
-        accuracy
-    }
-
     /// Makes rows whole again, after a task's last round or where a run stops within a task.
     pub fn end_task(&mut self) {
         self.cohort.end_task();
-    }
-
-    /// Measures agents after a task: rows must be whole.
-    pub fn measure(&mut self, round: &RoundPlan, observer: &mut dyn Observer) {
-        let agents = round.agents();
-        self.enter(Phase::Evaluate, observer);
-        let (_, distance) = self.cohort.consensus(&agents);
-        self.outcome.consensus_distance.push(distance);
-        observer.event(&group(round, Key::ConsensusDistance, None, distance));
-        let accuracy = self.evaluate(round, observer);
-        for (agent, row) in agents.iter().zip(accuracy) {
-            self.outcome.accuracy_per_agent[agent.index()].push(row);
-        }
-        self.outcome.tasks += 1;
     }
 
     /// What the memory of `agent` would gain from a task that it has just learned.
@@ -336,8 +318,9 @@ impl<'a, E: Engine> Run<'a, E> {
         let Some(memory) = &self.work.parts.memory else { return Ok(Vec::new()) };
         let layers = self.cohort.layout().projected().count();
         let wanted = (0..layers).filter_map(|layer| memory.samples.get(layer)).max().unwrap_or(0);
-        let data = self.data(task);
-        let indices = representation_indices(&data.shards[agent.index()], wanted, &self.work.seeds, task, agent);
+        let data = self.data(self.work.scenario.task_of(agent, task));
+        let shard = self.work.scenario.shard(agent, task);
+        let indices = representation_indices(shard, wanted, &self.work.seeds, task, agent);
         let growths = self.cohort.propose(agent, data.train.as_ref() as &dyn Samples, &indices, task);
         growths.map_err(|source| RunError::Method { task, source })
     }
@@ -369,16 +352,6 @@ impl<'a, E: Engine> Run<'a, E> {
         self.enter(Phase::Memory, observer);
     }
 
-    /// Records the memory's ranks after its update.
-    pub fn record_memory(&mut self, round: &RoundPlan, observer: &mut dyn Observer) {
-        let first = round.rows.first().map(|row| row.agent).unwrap_or_default();
-        let ranks: Vec<usize> = self.cohort.memory(first).iter().map(|layer| layer.rank()).collect();
-        for (layer, rank) in ranks.iter().enumerate() {
-            observer.event(&group(round, Key::BasisRank, Some(layer as u32), *rank as f64));
-        }
-        self.outcome.basis_ranks.push(ranks);
-    }
-
     /// What the run leaves, less what only its driver knows, and the cohort. `living` are agents that ran to the end.
     #[must_use]
     pub fn finish(mut self, living: &[AgentId]) -> (Outcome, Cohort<E>) {
@@ -407,13 +380,4 @@ impl<'a, E: Engine> Run<'a, E> {
 #[must_use]
 pub const fn group(round: &RoundPlan, key: Key, of: Option<u32>, value: f64) -> Event {
     Event { agent: None, task: round.stage.task, round: round.round, key, of, value }
-}
-
-fn initial_row(work: &Work<'_>, agent: AgentId, row: &mut [f32]) {
-    let mut stream = if work.train.same_start {
-        work.seeds.shared(Purpose::Initialise, 0)
-    } else {
-        work.seeds.agent(Purpose::Initialise, agent, 0)
-    };
-    initialise(work.network, &mut stream, row);
 }

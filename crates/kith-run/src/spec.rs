@@ -24,6 +24,10 @@ pub struct TrainSpec {
     pub evaluate_every: Option<u64>,
     /// Whether every agent starts with the same weights.
     pub same_start: bool,
+    /// Share of the agents, drawn anew each round, that take part in it, in (0, 1]; the others stand still.
+    pub participation: f64,
+    /// Whether tasks are tested before they are learned too, and all before anything is: what forward transfer needs.
+    pub forward_transfer: bool,
 }
 
 impl Default for TrainSpec {
@@ -36,6 +40,8 @@ impl Default for TrainSpec {
             learning_rate: Schedule::Constant(0.01),
             evaluate_every: None,
             same_start: true,
+            participation: 1.0,
+            forward_transfer: false,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The simulator's driver: takes rounds from the timeline and hands them to the arithmetic, checkers looking on.
 
-use kith_core::{AgentId, TaskId};
+use std::sync::Arc;
+
+use kith_core::{AgentId, Calendar, TaskId};
 use kith_engine::Engine;
 use kith_method::{Cohort, ExchangeKind};
 use kith_protocol::{Agent, Config, Neighbour};
@@ -75,13 +77,19 @@ impl<'a, E: Engine> Simulation<'a, E> {
             .map(|agent| if exchanges { neighbours(work.graph, AgentId::from(agent)) } else { Vec::new() })
             .collect();
         let (deadline, retransmit) = (nanoseconds(links.deadline_ms), nanoseconds(links.retransmit_ms));
+        let calendar = work.meetings.clone().map(|meetings| meetings as Arc<dyn Calendar>);
         let machines = neighbours.iter().enumerate().map(|(agent, neighbours)| {
             let (id, neighbours, plan) = (AgentId::from(agent), neighbours.clone(), run.plan().clone());
-            Agent::new(Config { id, neighbours, plan, deadline, retransmit })
+            let agent = Agent::new(Config { id, neighbours, plan, deadline, retransmit });
+            match &calendar {
+                Some(calendar) => agent.following(Arc::clone(calendar)),
+                None => agent,
+            }
         });
         let compute = nanoseconds(links.compute_ms_per_step * work.train.local_steps as f64);
         let leader = AgentId(work.parts.memory.as_ref().map_or(0, |memory| memory.leader));
-        let settings = Settings { plan: run.plan().clone(), compute, leader, faults };
+        let calendar = calendar.clone();
+        let settings = Settings { plan: run.plan().clone(), compute, leader, faults, calendar };
         let links = Links::new(links, work.seeds);
         let ids = neighbours.iter().map(|peers| peers.iter().map(|peer| peer.id).collect()).collect();
         let timeline = Timeline::new(settings, machines.collect(), ids, links);
@@ -123,6 +131,7 @@ impl<'a, E: Engine> Simulation<'a, E> {
         self.run.begin(task)?;
         let (payload, full) = self.run.cohort().payload_bytes();
         self.timeline.set_payload(payload, full);
+        self.timeline.set_consensus_payload(self.run.cohort().consensus_payload_bytes());
         if let Some(checks) = &mut self.checks {
             checks.begin(self.run.cohort());
         }

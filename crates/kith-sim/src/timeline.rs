@@ -5,8 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
-use kith_core::{AgentId, Digest, Digester, Round, TaskId};
+use kith_core::{AgentId, Calendar, Digest, Digester, Round, TaskId};
 use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Output, Plan, RoundKind, Stage, Time};
 use kith_run::{RoundPlan, Row, Traffic};
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub leader: AgentId,
     /// What goes wrong, in file order.
     pub faults: Vec<Fault>,
+    /// Who does anything in which round, where that changes.
+    pub calendar: Option<Arc<dyn Calendar>>,
 }
 
 /// The run without its numbers.
@@ -83,6 +86,7 @@ pub struct Timeline {
     waiting_since: Vec<Time>,
     waited: Vec<u64>,
     payload_len: u64,
+    consensus_len: u64,
     full_len: u64,
     basis_len: BTreeMap<TaskId, u64>,
     trace: Digester,
@@ -113,6 +117,7 @@ impl Timeline {
             waiting_since: vec![Time(0); count],
             waited: vec![0; count],
             payload_len: 0,
+            consensus_len: 0,
             full_len: 0,
             basis_len: BTreeMap::new(),
             trace: Digester::default(),
@@ -126,6 +131,11 @@ impl Timeline {
     /// From now on payload bodies have this many bytes; `full`, had they been whole.
     pub fn set_payload(&mut self, bytes: u64, full: u64) {
         (self.payload_len, self.full_len) = (bytes, full);
+    }
+
+    /// From now on payload bodies of consensus rounds have this many bytes.
+    pub fn set_consensus_payload(&mut self, bytes: u64) {
+        self.consensus_len = bytes;
     }
 
     /// Virtual time.
@@ -352,7 +362,10 @@ impl Timeline {
         if !self.alive[agent.index()] {
             return;
         }
+        let calendar = self.settings.calendar.as_ref();
+        let rests = calendar.is_some_and(|all| !all.takes_part(self.settings.plan.ordinal(round), agent));
         let work = match stage.kind {
+            _ if rests => 0,
             RoundKind::Train if stage.leg.computes() => {
                 (self.settings.compute as f64 * self.slowness[agent.index()]) as u64
             }
@@ -362,14 +375,16 @@ impl Timeline {
     }
 
     fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
+        let consensus = self.settings.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Consensus);
         let body = match kind {
+            FrameKind::Payload | FrameKind::Absolute if consensus => self.consensus_len,
             FrameKind::Payload | FrameKind::Absolute => self.payload_len,
             FrameKind::Basis => self.basis_len.get(&task).copied().unwrap_or(0),
             FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => 0,
         };
         let header = HEADER_LEN as u64;
         let bytes = body + header;
-        let training = self.settings.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Train);
+        let training = !consensus && self.settings.plan.stage(round).is_some();
         self.traffic.sent(from, to, task, kind, round, training, bytes, self.full_len + header);
         match self.links.carry(self.now, from, to, round, bytes) {
             Some(arrival) => {

@@ -1,9 +1,11 @@
 //! From a resolved arm to a run: the one place where all crates meet.
 
+use std::sync::Arc;
+
 use kith_core::{Network, NetworkError, Seeds, Shape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{EngineError, NativeEngine, Objective};
-use kith_graph::{Graph, GraphError, Mixing};
+use kith_graph::{Graph, GraphError, Meetings, Mixing};
 use kith_sim::{Checked, Observer, Outcome, SimError, Work};
 use thiserror::Error;
 
@@ -47,6 +49,8 @@ pub struct Parts {
     pub graph: Graph,
     /// Mixing weights on it.
     pub mixing: Mixing,
+    /// Who meets whom in which round, where that changes.
+    pub meetings: Option<Arc<Meetings>>,
     /// Tasks, samples, shards.
     pub scenario: Scenario,
     /// What is trained.
@@ -62,12 +66,14 @@ impl Parts {
         let seeds = Seeds::new(arm.seed);
         let graph = arm.graph.build(&seeds)?;
         let mixing = arm.graph.mixing(&graph)?;
+        let meetings = Meetings::new(&arm.graph, &graph, &mixing, arm.train.participation, &seeds)?;
         let scenario = kith_data::load(&arm.data, graph.agents(), &seeds, search)?;
         let sizes = |task: &kith_data::TaskData| task.shards.iter().map(Vec::len).collect();
         check_against_data(arm, &DataShape { shards: scenario.tasks.iter().map(sizes).collect() })?;
+        replay_fits(arm, &scenario)?;
         let network = arm.network.network(scenario.shape, scenario.classes, scenario.tasks.len());
         network.layout().map_err(|error| misfit(arm, scenario.shape, &error))?;
-        Ok(Self { graph, mixing, scenario, network })
+        Ok(Self { graph, mixing, meetings: meetings.map(Arc::new), scenario, network })
     }
 
     /// What the arm learns, with these parts.
@@ -80,9 +86,25 @@ impl Parts {
             network: &self.network,
             parts: arm.parts(),
             train: arm.train.clone(),
+            meetings: self.meetings.clone(),
             seeds: Seeds::new(arm.seed),
         }
     }
+}
+
+/// A budget that holds a sample of every earlier task at least.
+fn replay_fits(arm: &ResolvedArm, scenario: &Scenario) -> Result<(), DataProblem> {
+    let Some(replay) = &arm.continual.replay else { return Ok(()) };
+    let sample = kith_method::Replay::sample_bytes(scenario.inputs);
+    let earlier = scenario.tasks.len().saturating_sub(1);
+    if replay.capacity(scenario.inputs) >= earlier {
+        return Ok(());
+    }
+    Err(DataProblem {
+        path: "continual.replay.budget_bytes".to_owned(),
+        message: format!("{} bytes are not enough for a sample of each earlier task", replay.budget_bytes),
+        accepted: format!("accepted: {} or more, {sample} bytes a sample", sample * earlier as u64),
+    })
 }
 
 /// A network that does not fit the data, at the key that says so.

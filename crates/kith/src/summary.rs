@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ResolvedArm;
 
 /// Keys of [`ArmSummary`] that are numbers: what `[expect]` can name.
-pub const NUMBERS: [&str; 26] = [
+pub const NUMBERS: [&str; 31] = [
     "seed",
     "agents",
     "tasks",
@@ -15,6 +15,11 @@ pub const NUMBERS: [&str; 26] = [
     "average_accuracy",
     "backward_transfer",
     "forgetting",
+    "average_model_accuracy",
+    "learning_accuracy",
+    "forward_transfer",
+    "average_capacity_used",
+    "memory_bytes",
     "bytes_sent_per_agent",
     "bytes_sent_per_agent_full",
     "training_bytes_per_agent",
@@ -70,6 +75,22 @@ pub struct ArmSummary {
     pub backward_transfer: Option<f64>,
     /// Mean loss from a task's best accuracy; none with one task.
     pub forgetting: Option<f64>,
+    /// Mean accuracy over tasks of the mean of all agents' parameters after the last task; none before the first task ends.
+    pub average_model_accuracy: Option<f64>,
+    /// Mean accuracy on a task as soon as it is learned.
+    pub learning_accuracy: Option<f64>,
+    /// Mean gain on a task from those before it, over an untrained network; none unless asked for, and with one task.
+    pub forward_transfer: Option<f64>,
+    /// Mean over layers of `capacity_used`; none without memory.
+    pub average_capacity_used: Option<f64>,
+    /// `[layer]`: rank of the memory over the layer's inputs after the last task.
+    pub capacity_used: Vec<f64>,
+    /// Bytes that an agent keeps against forgetting after the last task.
+    pub memory_bytes: Option<f64>,
+    /// `[t]`: the same after every task.
+    pub memory_bytes_per_task: Vec<f64>,
+    /// `[t][j]`: accuracy of the mean model on task j after task t.
+    pub average_model_matrix: Vec<Vec<f64>>,
     /// `[t][j]`: accuracy on task j after task t, mean over agents.
     pub accuracy_matrix: Vec<Vec<f64>>,
     /// `[agent][t][j]`.
@@ -187,6 +208,21 @@ pub fn forgetting(matrix: &[Vec<f64>]) -> Option<f64> {
     }))
 }
 
+/// Learning accuracy (Riemer et al. 2019): mean over tasks of `A[i, i]`.
+#[must_use]
+pub fn learning_accuracy(matrix: &[Vec<f64>]) -> Option<f64> {
+    mean(matrix.iter().enumerate().filter_map(|(task, row)| row.get(task)).copied())
+}
+
+/// Forward transfer (Lopez-Paz and Ranzato 2017): mean over tasks but the first, and over agents, of `A[i − 1, i] − b_i`, with
+/// b the accuracy before anything was learned. `ahead[agent][i − 1]`, `untrained[agent][i]`; an agent that missed a task's end does
+/// not count.
+#[must_use]
+pub fn forward_transfer(ahead: &[Vec<f64>], untrained: &[Vec<f64>]) -> Option<f64> {
+    let whole = ahead.iter().zip(untrained).filter(|(ahead, untrained)| ahead.len() + 1 == untrained.len());
+    mean(whole.flat_map(|(ahead, untrained)| ahead.iter().zip(&untrained[1..]).map(|(ahead, before)| ahead - before)))
+}
+
 /// Compression ratio: bytes of full payloads over bytes sent.
 #[must_use]
 pub fn compression_ratio(full: f64, sent: f64) -> Option<f64> {
@@ -231,6 +267,14 @@ impl ArmSummary {
             average_accuracy: average_accuracy(&matrix),
             backward_transfer: backward_transfer(&matrix),
             forgetting: forgetting(&matrix),
+            average_model_accuracy: average_accuracy(&outcome.average_model),
+            learning_accuracy: learning_accuracy(&matrix),
+            forward_transfer: forward_transfer(&outcome.ahead_per_agent, &outcome.untrained_per_agent),
+            average_capacity_used: outcome.capacity_used.last().and_then(|used| mean(used.iter().copied())),
+            capacity_used: outcome.capacity_used.last().cloned().unwrap_or_default(),
+            memory_bytes: outcome.memory_bytes.last().copied(),
+            memory_bytes_per_task: outcome.memory_bytes.clone(),
+            average_model_matrix: outcome.average_model.clone(),
             accuracy_matrix: matrix,
             accuracy_matrix_per_agent: outcome.accuracy_per_agent.clone(),
             bytes_sent_per_agent: mean(outcome.bytes_sent_per_agent.iter().map(|bytes| *bytes as f64)).unwrap_or(0.0),
@@ -298,6 +342,21 @@ mod tests {
     }
 
     #[test]
+    fn learning_accuracy_is_the_mean_of_the_diagonal() {
+        close(learning_accuracy(&matrix()), (0.9 + 0.8 + 0.6) / 3.0);
+        assert_eq!(learning_accuracy(&[]), None);
+    }
+
+    #[test]
+    fn forward_transfer_compares_a_task_before_it_is_learned_with_an_untrained_network() {
+        let untrained = vec![vec![0.1, 0.1, 0.2], vec![0.1, 0.2, 0.1], vec![0.1, 0.1, 0.1]];
+        // The third agent missed the second task's beginning.
+        let ahead = vec![vec![0.3, 0.5], vec![0.2, 0.1], vec![0.9]];
+        close(forward_transfer(&ahead, &untrained), (0.2 + 0.3 + 0.0 + 0.0) / 4.0);
+        assert_eq!(forward_transfer(&[], &[]), None);
+    }
+
+    #[test]
     fn an_agent_that_was_down_does_not_count_in_the_mean() {
         // The second agent left after the first task, the third came back for the second.
         let per_agent = vec![vec![vec![0.5], vec![0.4, 0.6]], vec![vec![0.7]], vec![vec![0.2, 0.8]]];
@@ -317,6 +376,11 @@ mod tests {
             accuracy_per_agent: vec![matrix()],
             consensus_distance: vec![0.1],
             bytes_training: vec![1.0],
+            average_model: vec![vec![0.5]],
+            ahead_per_agent: vec![vec![0.5]],
+            untrained_per_agent: vec![vec![0.1, 0.1]],
+            capacity_used: vec![vec![0.5]],
+            memory_bytes: vec![8.0],
             agent_steps: 1,
             ..Outcome::default()
         };

@@ -1,9 +1,9 @@
 //! Small experiments on the embedded digits.
 
 use kith_core::{Head, Network, Seeds};
-use kith_data::{Scenario, SearchPath, TaskKind, TasksSpec};
+use kith_data::{Scenario, SearchPath, TaskKind, TaskOrder, TasksSpec};
 use kith_engine::{NativeEngine, Objective};
-use kith_graph::{Graph, Mixing};
+use kith_graph::{Graph, Meetings, Mixing, Sequence};
 use kith_method::{Cohort, Memory, Parts, PerLayer, Preset};
 use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, Work, run};
 
@@ -17,6 +17,8 @@ pub(crate) struct Small {
     pub(crate) faults: Vec<Fault>,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
+    pub(crate) sequence: Option<Sequence>,
+    pub(crate) order: TaskOrder,
 }
 
 impl Small {
@@ -34,16 +36,21 @@ impl Small {
             faults: Vec::new(),
             seed: 1,
             threads: 1,
+            sequence: None,
+            order: TaskOrder::Shared,
         }
     }
 
     pub(crate) fn run(&self) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
         let seeds = Seeds::new(self.seed);
         let spec = kith_graph::Spec::parse_short(self.graph).expect("a graph");
+        let spec = kith_graph::Spec { sequence: self.sequence, ..spec };
         let graph: Graph = spec.build(&seeds).expect("it builds");
         let mixing: Mixing = spec.mixing(&graph).expect("it mixes");
+        let share = self.train.participation;
+        let meetings = Meetings::new(&spec, &graph, &mixing, share, &seeds).expect("rounds fit the graph");
         let data = kith_data::Spec {
-            tasks: TasksSpec { kind: TaskKind::Permuted, count: self.tasks, ..TasksSpec::default() },
+            tasks: TasksSpec { kind: TaskKind::Permuted, count: self.tasks, order: self.order, ..TasksSpec::default() },
             ..kith_data::Spec::default()
         };
         let search = SearchPath { folders: Vec::new() };
@@ -58,6 +65,7 @@ impl Small {
                 network: &network,
                 parts: self.parts.clone(),
                 train: self.train.clone(),
+                meetings: meetings.map(std::sync::Arc::new),
                 seeds,
             },
             links: self.links.clone(),

@@ -141,7 +141,7 @@ fn task_row(arm: &ResolvedArm, task: &kith_data::TaskData) -> TaskRow {
         steps_per_epoch,
         steps,
         training_rounds,
-        consensus_rounds: arm.memory.as_ref().map_or(0, |memory| memory.consensus_rounds),
+        consensus_rounds: arm.parts().consensus_rounds(),
     }
 }
 

@@ -248,9 +248,16 @@ fn defaults(preset: Preset, wants_memory: bool) -> Result<Table, ConfigError> {
         exchange: &'a kith_method::Exchange,
         #[serde(skip_serializing_if = "Option::is_none")]
         memory: Option<&'a Memory>,
+        #[serde(skip_serializing_if = "kith_method::Continual::is_default")]
+        continual: kith_method::Continual,
     }
-    let tree =
-        Tree { oracle: parts.oracle, chain: &parts.chain, exchange: &parts.exchange, memory: parts.memory.as_ref() };
+    let tree = Tree {
+        oracle: parts.oracle,
+        chain: &parts.chain,
+        exchange: &parts.exchange,
+        memory: parts.memory.as_ref(),
+        continual: parts.continual,
+    };
     match Node::from_value(&tree).map_err(ConfigError::Write)?.value {
         Value::Table(table) => Ok(table),
         _ => Ok(Table::default()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kith_core::{Digest, Seeds};
-use kith_method::{Exchange, Link, Memory, Oracle, Parts, Preset};
+use kith_method::{Continual, Exchange, Link, Memory, Oracle, Parts, Preset};
 use kith_sim::{Fault, LinkSpec, TrainSpec};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct ResolvedArm {
     /// Gradient projection memory, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What else is done against forgetting, if anything.
+    #[serde(default)]
+    pub continual: Continual,
     /// The graph; a `file` is already read in.
     #[serde(default)]
     pub graph: kith_graph::Spec,
@@ -121,6 +124,7 @@ impl ResolvedArm {
             chain: self.chain.clone(),
             exchange: self.exchange.clone(),
             memory: self.memory.clone(),
+            continual: self.continual.clone(),
         }
     }
 

@@ -48,6 +48,8 @@ fn key_of(error: &GraphError) -> &'static str {
             "family" => "graph.family",
             _ => "graph",
         },
+        GraphError::Sequence { .. } => "graph.sequence",
+        GraphError::TwiceInRound { .. } => "graph.rounds",
         _ => "graph",
     }
 }

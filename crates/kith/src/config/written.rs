@@ -8,9 +8,21 @@ use super::render::{Diagnostic, Problem, Source, closest};
 use super::spans::{self, Entry, Node, Origin, SyntaxError, Table, Value};
 
 /// Keys that describe a run: given for all arms at the top, or for one.
-pub(crate) const ARM_KEYS: [&str; 13] = [
-    "seed", "method", "oracle", "chain", "exchange", "memory", "graph", "data", "network", "train", "links", "faults",
+pub(crate) const ARM_KEYS: [&str; 14] = [
+    "seed",
+    "method",
+    "oracle",
+    "chain",
+    "exchange",
+    "memory",
+    "graph",
+    "data",
+    "network",
+    "train",
+    "links",
+    "faults",
     "checks",
+    "continual",
 ];
 
 /// Keys of the file as a whole.

@@ -25,9 +25,18 @@ pub(super) fn render(report: &Report) -> String {
 
 fn overview(arms: &[ArmSummary]) -> String {
     let mut heading = vec![("arm", Align::Left)];
-    for name in
-        ["avg accuracy", "backward", "forgetting", "MB/agent", "full", "reduction", "consensus", "steps/s", "wall"]
-    {
+    for name in [
+        "avg accuracy",
+        "mean model",
+        "backward",
+        "forgetting",
+        "MB/agent",
+        "full",
+        "reduction",
+        "consensus",
+        "steps/s",
+        "wall",
+    ] {
         heading.push((name, Align::Right));
     }
     let mut table = Table::new(&heading);
@@ -35,6 +44,7 @@ fn overview(arms: &[ArmSummary]) -> String {
         table.row([
             arm.arm.clone(),
             percent(arm.average_accuracy),
+            percent(arm.average_model_accuracy),
             percent(arm.backward_transfer),
             percent(arm.forgetting),
             megabytes(arm.bytes_sent_per_agent),

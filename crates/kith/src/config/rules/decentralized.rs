@@ -195,7 +195,7 @@ fn one_step(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
 }
 
 /// Exchanges that cannot make up for a frame that never arrives.
-fn reliable(subject: &Subject<'_>, why: &str, problems: &mut Vec<Problem>) {
+pub(super) fn reliable(subject: &Subject<'_>, why: &str, problems: &mut Vec<Problem>) {
     let links = &subject.arm.links;
     let loses = links.loss > 0.0 || links.rules.iter().any(|rule| rule.loss.is_some_and(|loss| loss > 0.0));
     if loses || !subject.arm.faults.is_empty() {

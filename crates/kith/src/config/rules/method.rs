@@ -32,6 +32,7 @@ fn chain_values(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             }
             Link::WeightDecay(rate) => number(path + ".weight-decay", rate, Range::NotNegative, problems),
             Link::Scale(factor) => number(path + ".scale", factor, Range::Positive, problems),
+            Link::Consolidate | Link::Replay(_) | Link::AGem => {}
             Link::Project => {
                 if subject.arm.chain[..place].contains(&Link::Project) {
                     problems.push(Problem::new(path, "the chain projects twice"));

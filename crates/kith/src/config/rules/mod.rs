@@ -1,5 +1,6 @@
 //! What a resolved arm must satisfy before it can run.
 
+mod continual;
 mod data;
 mod decentralized;
 mod method;
@@ -24,6 +25,7 @@ pub(crate) fn check(subject: &Subject<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     method::check(subject, &mut problems);
     data::check(subject, &mut problems);
+    continual::check(subject, &mut problems);
     run::check(subject, &mut problems);
     problems
 }

@@ -1,0 +1,89 @@
+//! What a task's stage is made of: its minibatches, kept samples, weights to begin with, who meets whom.
+
+use kith_core::{AgentId, Batches, Purpose, TaskId};
+use kith_data::{BatchOrder, Recall};
+use kith_engine::{Engine, initialise};
+use kith_method::{Curriculum, Replay};
+use kith_protocol::{RoundKind, Stage};
+
+use crate::{RoundPlan, Run, RunError, Work};
+
+impl<E: Engine> Run<'_, E> {
+    /// Fresh weights, where every task has a learner of its own. Behind the end of the last task.
+    pub(crate) fn restart(&mut self, task: TaskId) {
+        if self.work.parts.continual.curriculum == Curriculum::Separate && task.index() > 0 {
+            let work = &self.work;
+            self.cohort.restart(|agent, row| initial_row(work, agent, task, row));
+        }
+    }
+
+    /// The minibatches of a task's stage, and the steps of an epoch of it.
+    pub(crate) fn order(&self, task: TaskId) -> Result<(BatchOrder, u64), RunError> {
+        let Work { scenario, train, parts, seeds, .. } = &self.work;
+        let mut batches = match parts.continual.curriculum {
+            Curriculum::Sequence | Curriculum::Separate => scenario.batches(task, train.batch_size, seeds)?,
+            Curriculum::Joint => {
+                let before: u64 = self.plan.train_rounds[..task.index()].iter().sum();
+                scenario.joint_batches(before * train.local_steps, train.batch_size, seeds)?
+            }
+        };
+        batches.prepare_for(0..1);
+        let per_epoch = (scenario.smallest_shard(task) / train.batch_size.max(1)).max(1) as u64;
+        Ok((batches, per_epoch))
+    }
+
+    /// What agents have kept of the tasks before `task`.
+    pub(crate) fn recall(&self, task: TaskId) -> Option<Recall> {
+        let Work { scenario, train, parts, seeds, network, .. } = &self.work;
+        let replay = parts.continual.replay.as_ref()?;
+        let batch_size = replay.batch_size.unwrap_or(train.batch_size);
+        Recall::new(scenario, task, replay.capacity(scenario.inputs), batch_size, network.head, seeds)
+    }
+
+    /// Whether `agent` does anything in this round.
+    pub(crate) fn takes_part(&self, round: &RoundPlan, agent: AgentId) -> bool {
+        let meetings = self.work.meetings.as_ref();
+        meetings.is_none_or(|meetings| meetings.at(self.plan.ordinal(round.round)).is_present(agent))
+    }
+
+    /// Agents of a round that do something in it, ascending.
+    pub(crate) fn present(&self, round: &RoundPlan) -> Vec<AgentId> {
+        let mut agents = round.agents();
+        agents.retain(|agent| self.takes_part(round, *agent));
+        agents
+    }
+
+    /// Takes a task into what agents hold against forgetting it, when its last training round is over: before consensus
+    /// rounds, which may mix that too.
+    pub(crate) fn consolidate(&mut self, round: &RoundPlan) {
+        let Stage { task, kind, index, closes, .. } = round.stage;
+        if kind != RoundKind::Train || !closes || index + 1 != self.plan.train_rounds[task.index()] {
+            return;
+        }
+        let Some(batches) = &mut self.batches else { return };
+        batches.prepare_for(0..1);
+        let size = self.work.train.batch_size;
+        self.cohort.consolidate(&round.agents(), 0..self.steps_per_epoch, &*batches as &dyn Batches, size);
+    }
+
+    /// Bytes that `agent` keeps after `task` against forgetting it.
+    pub(crate) fn memory_bytes(&self, agent: AgentId, task: TaskId) -> u64 {
+        let samples = self.recall(TaskId(task.0 + 1)).map_or(0, |recall| recall.len(agent) as u64);
+        let whole = match self.work.parts.continual.curriculum {
+            Curriculum::Separate => 4 * (self.cohort.row_len() * task.index()) as u64,
+            Curriculum::Sequence | Curriculum::Joint => 0,
+        };
+        self.cohort.memory_bytes(agent) + samples * Replay::sample_bytes(self.work.scenario.inputs) + whole
+    }
+}
+
+/// The weights with which `agent` begins: the run, or, where each task has a learner of its own, `task`.
+pub(crate) fn initial_row(work: &Work<'_>, agent: AgentId, task: TaskId, row: &mut [f32]) {
+    let index = u64::from(task.0);
+    let mut stream = if work.train.same_start {
+        work.seeds.shared(Purpose::Initialise, index)
+    } else {
+        work.seeds.agent(Purpose::Initialise, agent, index)
+    };
+    initialise(work.network, &mut stream, row);
+}
