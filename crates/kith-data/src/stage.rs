@@ -167,11 +167,18 @@ impl kith_core::Batches for Recall {
     fn indices(&self, agent: AgentId, step: u64, out: &mut Vec<u32>) {
         out.clear();
         let stages = &self.held[agent.index()];
-        let from = match &self.heads {
-            Some(_) => stages[self.head(step).index()].clone(),
-            None => stages.concat(),
+        let stages = match &self.heads {
+            Some(_) => std::slice::from_ref(&stages[self.head(step).index()]),
+            None => stages.as_slice(),
         };
-        let mut rng = self.stream(Some(agent), step);
-        out.extend(draw::choose(&mut rng, from, self.batch_size));
+        let held = stages.iter().map(Vec::len).sum();
+        for mut place in draw::distinct(&mut self.stream(Some(agent), step), held, self.batch_size) {
+            let stage = stages.iter().find(|stage| {
+                let here = place < stage.len();
+                place -= if here { 0 } else { stage.len() };
+                here
+            });
+            out.extend(stage.and_then(|stage| stage.get(place)));
+        }
     }
 }

@@ -70,6 +70,8 @@ pub struct Cohort<E: Engine> {
     pub(crate) parts: Parts,
     pub(crate) agents: usize,
     pub(crate) weights: Vec<Vec<(AgentId, f64)>>,
+    /// Whether nobody ever hears from anybody.
+    alone: bool,
     pub(crate) layout: Layout,
     /// One for all, or one an agent where each has a memory of its own.
     pub(crate) geometries: Vec<Geometry>,
@@ -126,6 +128,7 @@ impl<E: Engine> Cohort<E> {
             engine,
             parts,
             agents,
+            alone: weights.iter().all(Vec::is_empty),
             weights,
             layout,
             geometries: Vec::new(),
@@ -160,7 +163,7 @@ impl<E: Engine> Cohort<E> {
     fn may_shrink(&self) -> bool {
         let same = |link: &Link| matches!(link, Link::Project | Link::Clip(_) | Link::Scale(_) | Link::Momentum { .. });
         self.memories.len() == 1
-            && self.weights.iter().all(Vec::is_empty)
+            && self.alone
             && self.parts.oracle == Oracle::Plain
             && self.parts.chain.first() == Some(&Link::Project)
             && self.parts.chain.iter().all(same)

@@ -115,8 +115,7 @@ impl<E: Engine> Run<'_, E> {
             observer.event(&group(round, Key::BasisRank, Some(layer as u32), *rank as f64));
             observer.event(&group(round, Key::CapacityUsed, Some(layer as u32), *used));
         }
-        let bytes: u64 = agents.iter().map(|agent| self.memory_bytes(*agent, round.stage.task)).sum();
-        let bytes = bytes as f64 / agents.len().max(1) as f64;
+        let bytes = self.memory_bytes(&agents, round.stage.task) as f64 / agents.len().max(1) as f64;
         observer.event(&group(round, Key::MemoryBytes, None, bytes));
         self.outcome.basis_ranks.push(ranks);
         self.outcome.capacity_used.push(used);

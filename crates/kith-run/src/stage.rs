@@ -66,14 +66,16 @@ impl<E: Engine> Run<'_, E> {
         self.cohort.consolidate(&round.agents(), 0..self.steps_per_epoch, &*batches as &dyn Batches, size);
     }
 
-    /// Bytes that `agent` keeps after `task` against forgetting it.
-    pub(crate) fn memory_bytes(&self, agent: AgentId, task: TaskId) -> u64 {
-        let samples = self.recall(TaskId(task.0 + 1)).map_or(0, |recall| recall.len(agent) as u64);
+    /// Bytes that these agents together keep after `task` against forgetting it.
+    pub(crate) fn memory_bytes(&self, agents: &[AgentId], task: TaskId) -> u64 {
+        let recall = self.recall(TaskId(task.0 + 1));
+        let samples = |agent| recall.as_ref().map_or(0, |recall| recall.len(agent) as u64);
         let whole = match self.work.parts.continual.curriculum {
             Curriculum::Separate => 4 * (self.cohort.row_len() * task.index()) as u64,
             Curriculum::Sequence | Curriculum::Joint => 0,
         };
-        self.cohort.memory_bytes(agent) + samples * Replay::sample_bytes(self.work.scenario.inputs) + whole
+        let sample = Replay::sample_bytes(self.work.scenario.inputs);
+        agents.iter().map(|&agent| self.cohort.memory_bytes(agent) + samples(agent) * sample + whole).sum()
     }
 }
 
