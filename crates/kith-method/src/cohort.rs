@@ -5,7 +5,7 @@ use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
 use crate::consolidate::Retained;
-use crate::exchange::{Across, GlobalUpdate, Kept};
+use crate::exchange::{Across, GlobalUpdate, Kept, Wire};
 use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload, Sharing};
 
 /// What a cohort is made of.
@@ -69,6 +69,10 @@ pub struct Cohort<E: Engine> {
     pub(crate) engine: E,
     pub(crate) parts: Parts,
     pub(crate) agents: usize,
+    /// Agents whose rows are computed here, ascending: all, or those that the process hosts.
+    pub(crate) hosted: Vec<AgentId>,
+    /// What goes to and comes from agents of other processes.
+    pub(crate) wire: Wire,
     pub(crate) weights: Vec<Vec<(AgentId, f64)>>,
     /// Whether nobody ever hears from anybody.
     alone: bool,
@@ -102,11 +106,23 @@ pub struct Cohort<E: Engine> {
 impl<E: Engine> Cohort<E> {
     /// A cohort at its start, before the first task; `initial` writes an agent's first row.
     #[must_use]
-    pub fn new(engine: E, setup: Setup, mut initial: impl FnMut(AgentId, &mut [f32])) -> Self {
+    pub fn new(engine: E, setup: Setup, initial: impl FnMut(AgentId, &mut [f32])) -> Self {
+        let hosted = (0..setup.agents).map(AgentId::from).collect();
+        Self::hosting(engine, setup, hosted, initial)
+    }
+
+    /// A cohort of some agents, ascending; the engine has rows for them and for all that send to them.
+    #[must_use]
+    pub fn hosting(
+        engine: E,
+        setup: Setup,
+        hosted: Vec<AgentId>,
+        mut initial: impl FnMut(AgentId, &mut [f32]),
+    ) -> Self {
         let Setup { parts, layout, agents, weights, seeds } = setup;
         let mut whole = engine.block(agents, layout.len());
         let mut row = vec![0.0; layout.len()];
-        for agent in (0..agents).map(AgentId::from) {
+        for &agent in &hosted {
             initial(agent, &mut row);
             engine.upload(&mut whole, agent, &row);
         }
@@ -114,7 +130,8 @@ impl<E: Engine> Cohort<E> {
         let public = engine.block(if exchanges { agents } else { 0 }, layout.len());
         let has_momentum =
             parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
-        let degree = weights.iter().map(Vec::len).max().unwrap_or(0);
+        let wire = Wire::new(&weights, &hosted);
+        let degree = weights.iter().map(Vec::len).max().unwrap_or(0).max(wire.most_receivers());
         let extra = Extra::new(&parts, || engine.block(agents, layout.len()), degree);
         let retained = Retained::new(&parts, || engine.block(agents, layout.len()));
         let momentum = has_momentum.then(|| engine.block(agents, layout.len()));
@@ -129,6 +146,8 @@ impl<E: Engine> Cohort<E> {
             parts,
             agents,
             alone: weights.iter().all(Vec::is_empty),
+            hosted,
+            wire,
             weights,
             layout,
             geometries: Vec::new(),
@@ -239,6 +258,7 @@ impl<E: Engine> Cohort<E> {
         }
         self.planned = None;
         self.set_anchor();
+        self.wire.begin();
     }
 
     /// Turns rows back into whole weights at the end of a task.
@@ -339,9 +359,10 @@ impl<E: Engine> Cohort<E> {
     pub fn evaluate_mean(&self, agents: &[AgentId], samples: &dyn Samples, task: TaskId) -> Score {
         let lifted = self.lifted(agents);
         let (mean, _) = self.engine.consensus(lifted.as_ref().unwrap_or(&self.whole), agents);
-        let mut block = self.engine.block(1, self.layout.len());
-        self.engine.upload(&mut block, AgentId(0), &mean);
-        self.engine.evaluate(&block, &[AgentId(0)], samples, task).first().copied().unwrap_or_default()
+        let Some(&first) = agents.first() else { return Score::default() };
+        let mut block = self.engine.block(first.index() + 1, self.layout.len());
+        self.engine.upload(&mut block, first, &mean);
+        self.engine.evaluate(&block, &[first], samples, task).first().copied().unwrap_or_default()
     }
 
     /// Whole rows of these agents, where rows are coordinates now.
@@ -369,7 +390,7 @@ impl<E: Engine> Cohort<E> {
     /// Gives every agent a new row, as `initial` writes it: between tasks, for a learner that begins anew.
     pub fn restart(&mut self, mut initial: impl FnMut(AgentId, &mut [f32])) {
         let mut row = vec![0.0; self.layout.len()];
-        for agent in (0..self.agents).map(AgentId::from) {
+        for &agent in &self.hosted {
             initial(agent, &mut row);
             self.engine.upload(&mut self.whole, agent, &row);
         }
@@ -440,6 +461,7 @@ impl<E: Engine> Cohort<E> {
         for block in self.momentum.iter_mut().chain(public).chain(self.extra.blocks()) {
             self.engine.upload(block, agent, &row);
         }
+        self.wire.restart(agent);
     }
 
     /// Digest of all agents' whole rows, in agent order. Between tasks, or during one without coordinates.
@@ -447,8 +469,8 @@ impl<E: Engine> Cohort<E> {
     pub fn parameter_digest(&self) -> Digest {
         let mut digester = Digester::default();
         let mut row = vec![0.0; self.layout.len()];
-        for agent in 0..self.agents {
-            self.engine.download(&self.whole, AgentId::from(agent), &mut row);
+        for &agent in &self.hosted {
+            self.engine.download(&self.whole, agent, &mut row);
             digester.floats(&row);
         }
         digester.finish()

@@ -57,10 +57,9 @@ impl<E: Engine> Cohort<E> {
             self.engine.reshape(path, len);
         }
         let Some(anchor) = &mut self.retained.anchor else { return };
-        let agents: Vec<AgentId> = (0..self.agents).map(AgentId::from).collect();
         let mut bench = Bench(Vec::with_capacity(2));
         let (row, anchor) = (bench.add(&mut self.whole), bench.add(anchor));
-        self.engine.visit(&self.geometries[0], &agents, &mut bench.0, 0, |visit| visit.copy(anchor, row));
+        self.engine.visit(&self.geometries[0], &self.hosted, &mut bench.0, 0, |visit| visit.copy(anchor, row));
     }
 
     /// Takes the task just trained into the importances of these agents, before its consensus rounds. `batches` are the

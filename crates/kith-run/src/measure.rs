@@ -56,7 +56,9 @@ impl<E: Engine> Run<'_, E> {
             if separate { self.outcome.average_model.last().cloned().unwrap_or_default() } else { Vec::new() };
         // In orders of their own, some agent has seen each task from the start.
         let end = if self.work.scenario.orders.is_empty() { task.index() + 1 } else { self.work.scenario.tasks.len() };
-        for seen in (first..end).map(TaskId::from) {
+        // A process that hosts some agents knows no mean of all.
+        let everyone = self.cohort.hosted().len() == self.work.graph.agents();
+        for seen in (first..end).filter(|_| everyone).map(TaskId::from) {
             let value = self.cohort.evaluate_mean(&agents, self.tests(seen), seen).accuracy();
             observer.event(&group(round, Key::AverageModelAccuracy, Some(seen.0), value));
             mean.push(value);

@@ -75,10 +75,12 @@ pub struct Run<'a, E: Engine> {
     pub(crate) cohort: Cohort<E>,
     pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
-    task: Option<TaskId>,
+    pub(crate) task: Option<TaskId>,
     pub(crate) batches: Option<BatchOrder>,
     /// Kept samples of the tasks before.
     recall: Option<Recall>,
+    /// The task that was taken last into what is held against forgetting.
+    pub(crate) consolidated: Option<TaskId>,
     pub(crate) steps_per_epoch: u64,
     phase: Option<Phase>,
     losses: (f64, u64),
@@ -91,6 +93,15 @@ impl<'a, E: Engine> Run<'a, E> {
     /// # Errors
     /// A network that does not fit together.
     pub fn new(engine: E, work: Work<'a>) -> Result<Self, RunError> {
+        let hosted = (0..work.graph.agents()).map(AgentId::from).collect();
+        Self::hosting(engine, work, hosted)
+    }
+
+    /// A run of some of the agents, ascending; the engine has rows for them and for all of [`senders`].
+    ///
+    /// # Errors
+    /// A network that does not fit together.
+    pub fn hosting(engine: E, work: Work<'a>, hosted: Vec<AgentId>) -> Result<Self, RunError> {
         let layout = work.network.layout()?;
         let agents = work.graph.agents();
         let exchanges = work.parts.exchange.kind != ExchangeKind::None;
@@ -99,7 +110,7 @@ impl<'a, E: Engine> Run<'a, E> {
             if exchanges { others.collect() } else { Vec::new() }
         });
         let setup = Setup { parts: work.parts.clone(), layout, agents, weights: weights.collect(), seeds: work.seeds };
-        let cohort = Cohort::new(engine, setup, |agent, row| initial_row(&work, agent, TaskId(0), row));
+        let cohort = Cohort::hosting(engine, setup, hosted, |agent, row| initial_row(&work, agent, TaskId(0), row));
         let outcome = Outcome { agents, accuracy_per_agent: vec![Vec::new(); agents], ..Outcome::default() };
         Ok(Self {
             plan: plan(&work),
@@ -109,6 +120,7 @@ impl<'a, E: Engine> Run<'a, E> {
             task: None,
             batches: None,
             recall: None,
+            consolidated: None,
             steps_per_epoch: 1,
             phase: None,
             losses: (0.0, 0),
@@ -193,6 +205,7 @@ impl<'a, E: Engine> Run<'a, E> {
     /// Training that diverges.
     pub fn compute(&mut self, round: &RoundPlan, observer: &mut dyn Observer) -> Result<(), RunError> {
         if round.stage.kind == RoundKind::Consensus {
+            self.consolidate(&round.agents());
             self.enter(Phase::Consensus, observer);
             return Ok(());
         }
@@ -290,7 +303,6 @@ impl<'a, E: Engine> Run<'a, E> {
 
     /// The round is over: says how far the run is.
     pub fn close(&mut self, round: &RoundPlan, observer: &mut dyn Observer) {
-        self.consolidate(round);
         self.outcome.rounds += u64::from(round.stage.closes);
         let position = self.position_of(round.round);
         observer.progress(&Progress {
@@ -307,6 +319,10 @@ impl<'a, E: Engine> Run<'a, E> {
 
     /// Makes rows whole again, after a task's last round or where a run stops within a task.
     pub fn end_task(&mut self) {
+        if !self.outcome.stopped {
+            let hosted = self.cohort.hosted().to_vec();
+            self.consolidate(&hosted);
+        }
         self.cohort.end_task();
     }
 
@@ -380,4 +396,14 @@ impl<'a, E: Engine> Run<'a, E> {
 #[must_use]
 pub const fn group(round: &RoundPlan, key: Key, of: Option<u32>, value: f64) -> Event {
     Event { agent: None, task: round.stage.task, round: round.round, key, of, value }
+}
+
+/// Agents that send to some of these, themselves left out: a process that hosts these has rows for those, too.
+#[must_use]
+pub fn senders(graph: &Graph, hosted: &[AgentId]) -> Vec<AgentId> {
+    let mut all: Vec<AgentId> = hosted.iter().flat_map(|agent| graph.neighbours_in(*agent)).copied().collect();
+    all.retain(|agent| !hosted.contains(agent));
+    all.sort_unstable();
+    all.dedup();
+    all
 }

@@ -4,7 +4,6 @@ use kith_core::{AgentId, Batches, Purpose, TaskId};
 use kith_data::{BatchOrder, Recall};
 use kith_engine::{Engine, initialise};
 use kith_method::{Curriculum, Replay};
-use kith_protocol::{RoundKind, Stage};
 
 use crate::{RoundPlan, Run, RunError, Work};
 
@@ -53,17 +52,14 @@ impl<E: Engine> Run<'_, E> {
         agents
     }
 
-    /// Takes a task into what agents hold against forgetting it, when its last training round is over: before consensus
-    /// rounds, which may mix that too.
-    pub(crate) fn consolidate(&mut self, round: &RoundPlan) {
-        let Stage { task, kind, index, closes, .. } = round.stage;
-        if kind != RoundKind::Train || !closes || index + 1 != self.plan.train_rounds[task.index()] {
-            return;
-        }
-        let Some(batches) = &mut self.batches else { return };
+    /// Takes the task under way into what agents hold against forgetting it, once, when its last training round is over: before
+    /// consensus rounds, which may mix that too.
+    pub(crate) fn consolidate(&mut self, agents: &[AgentId]) {
+        let Some(batches) = self.batches.as_mut().filter(|_| self.consolidated < self.task) else { return };
+        self.consolidated = self.task;
         batches.prepare_for(0..1);
         let size = self.work.train.batch_size;
-        self.cohort.consolidate(&round.agents(), 0..self.steps_per_epoch, &*batches as &dyn Batches, size);
+        self.cohort.consolidate(agents, 0..self.steps_per_epoch, &*batches as &dyn Batches, size);
     }
 
     /// Bytes that these agents together keep after `task` against forgetting it.

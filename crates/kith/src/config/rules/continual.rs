@@ -120,10 +120,12 @@ fn consolidation(subject: &Subject<'_>, rules: &Consolidation, problems: &mut Ve
         );
     }
     if rules.agreement == Sharing::Gossip {
-        if exchange.kind != ExchangeKind::Model || exchange.compressor.is_some() {
+        let tracks = subject.arm.chain.contains(&Link::Track);
+        if exchange.kind != ExchangeKind::Model || exchange.compressor.is_some() || tracks {
             problems.push(
-                Problem::new(format!("{path}.agreement"), "importances are mixed as whole models are")
-                    .accept("accepted: exchange.kind = \"model\" without a compressor, or agreement = \"own\""),
+                Problem::new(format!("{path}.agreement"), "importances are mixed as whole models are").accept(
+                    "accepted: exchange.kind = \"model\" without a compressor or a tracker, or agreement = \"own\"",
+                ),
             );
         }
         if rules.consensus_rounds == 0 {
