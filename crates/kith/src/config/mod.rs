@@ -14,6 +14,7 @@ mod resolve;
 mod resolved;
 mod rules;
 mod spans;
+mod start;
 mod topology;
 mod written;
 

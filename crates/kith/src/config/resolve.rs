@@ -226,6 +226,11 @@ fn resolve_arm(
         arm.data.synthetic = Some(kith_data::SyntheticSpec::default());
     }
     arm.network.fill();
+    if let Some(start) = &mut arm.train.start_from
+        && let Err(problem) = super::start::resolve(start, folder)
+    {
+        return Ok((Err(vec![problem]), node));
+    }
     let graph = match super::topology::resolve(&mut arm.graph, folder, &Seeds::new(arm.seed)) {
         Ok(graph) => graph,
         Err(problem) => return Ok((Err(vec![problem]), node)),

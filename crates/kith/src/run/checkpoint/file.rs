@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Take, Write};
 use std::path::Path;
 
-use kith_core::{Digest, Digester, Network, Round, Tape, TapeError, TaskId};
+use kith_core::{AgentId, Digest, Digester, Network, Round, Tape, TapeError, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
@@ -172,17 +172,24 @@ impl Opened {
         Ok(Self { header, tape })
     }
 
-    /// Plays the tape, to its end.
-    pub(crate) fn play<E: From<TapeError>>(
-        mut self,
-        play: impl FnOnce(&mut Tape<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        play(&mut Tape::playing(&mut self.tape))
+    /// The mean of all agents' weights, of a checkpoint that holds weights.
+    pub(crate) fn mean(self) -> Result<Vec<f32>, CheckpointError> {
+        self.row(0)
     }
 
-    /// Bytes of the tape that were not played yet.
-    pub(crate) fn left(&self) -> u64 {
-        self.tape.limit()
+    /// The weights of one agent, of a checkpoint that holds weights.
+    pub(crate) fn weights(self, agent: AgentId) -> Result<Vec<f32>, CheckpointError> {
+        self.row(1 + agent.index() as u64)
+    }
+
+    fn row(mut self, place: u64) -> Result<Vec<f32>, CheckpointError> {
+        let numbers = self.header.network.layout().map_err(|_| CheckpointError::Damaged)?.len();
+        let before = 4 * numbers as u64 * place;
+        let skipped = io::copy(&mut self.tape.by_ref().take(before), &mut io::sink());
+        skipped.map_err(CheckpointError::io("read the checkpoint"))?;
+        let mut row = vec![0.0; numbers];
+        Tape::playing(&mut self.tape).row(&mut row)?;
+        Ok(row)
     }
 }
 

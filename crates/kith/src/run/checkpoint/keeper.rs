@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::{self, Header, Opened};
 use super::CheckpointError;
+use super::file::{self, Header, Opened};
 use crate::config::CheckpointSpec;
 use crate::run::RunError;
 use kith_core::{Tape, TapeError};
