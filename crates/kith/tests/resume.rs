@@ -179,6 +179,10 @@ fn a_checkpoint_that_is_not_of_this_run_is_refused_and_nothing_is_overwritten() 
     refused(b"something else", &[], "this is no checkpoint of kith");
     refused(&other, &[], "the checkpoint is of arm codec; this run is of arm d-psgd");
     refused(&bytes, &["--seed", "9"], "it holds a run of experiment");
+    let metrics = std::fs::File::open(directory.join("metrics.jsonl")).expect("it is there");
+    metrics.lock().expect("nobody else holds it");
+    refused(&bytes, &[], "another process is running in");
+    metrics.unlock().expect("it was locked");
     let nowhere = TempDir::new().expect("there is room");
     let output = run(&["--resume", text(nowhere.path())]);
     assert!(stderr(&output).contains("it is no run directory"), "{}", stderr(&output));

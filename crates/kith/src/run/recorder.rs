@@ -101,6 +101,11 @@ const fn place(phase: Phase) -> usize {
     }
 }
 
+/// Seconds of a file; nothing where they are none.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
 impl<'a> Recorder<'a> {
     pub(crate) fn new(
         arm: &'a str,
@@ -132,9 +137,8 @@ impl<'a> Recorder<'a> {
 
     /// Goes on from a checkpoint, with what was measured until then.
     pub(crate) fn resume(&mut self, header: &Header, curve: Curve) {
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        self.before = seconds(header.wall_seconds);
-        self.seconds = header.phase_seconds.map(seconds);
+        self.before = duration(header.wall_seconds);
+        self.seconds = header.phase_seconds.map(duration);
         self.curve = curve;
         self.keeper.resumed(header.rounds);
     }
