@@ -210,6 +210,28 @@ impl<'a> Tape<'a> {
         list.iter_mut().try_for_each(|value| each(self, value))
     }
 
+    /// At most `most` bytes as they are.
+    ///
+    /// # Errors
+    /// As [`Tape::count`].
+    pub fn blob(&mut self, what: &'static str, bytes: &mut Vec<u8>, most: usize) -> Result<(), TapeError> {
+        let mut count = bytes.len();
+        self.count(what, &mut count, most)?;
+        bytes.resize(count, 0);
+        self.bytes(bytes)
+    }
+
+    /// As [`Tape::row`], of at most `most` numbers.
+    ///
+    /// # Errors
+    /// As [`Tape::count`].
+    pub fn kept_row(&mut self, what: &'static str, row: &mut Vec<f32>, most: usize) -> Result<(), TapeError> {
+        let mut count = row.len();
+        self.count(what, &mut count, most)?;
+        row.resize(count, 0.0);
+        self.row(row)
+    }
+
     /// A list of numbers with fractions.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::cohort::Extra;
 /// Rows of one length, as they are carried.
 struct Rows<'a, E> {
     engine: &'a E,
-    agents: usize,
+    agents: &'a [AgentId],
     len: usize,
 }
 
@@ -19,7 +19,7 @@ impl<E: Engine> Rows<'_, E> {
             self.engine.reshape(block, self.len);
         }
         let mut row = vec![0.0; self.len];
-        for agent in (0..self.agents).map(AgentId::from) {
+        for &agent in self.agents {
             if !tape.plays() {
                 self.engine.download(block, agent, &mut row);
             }
@@ -38,7 +38,12 @@ fn present<T>(tape: &mut Tape<'_>, what: &'static str, option: &Option<T>) -> Re
 }
 
 impl<B> Extra<B> {
-    fn carry<E: Engine<Block = B>>(&mut self, tape: &mut Tape<'_>, rows: &Rows<'_, E>) -> Result<(), TapeError> {
+    fn carry<E: Engine<Block = B>>(
+        &mut self,
+        tape: &mut Tape<'_>,
+        rows: &Rows<'_, E>,
+        agents: usize,
+    ) -> Result<(), TapeError> {
         let Self { anchor, tracker, correction, error, across, update } = self;
         present(tape, "rows before mixing", anchor)?;
         present(tape, "trackers", tracker)?;
@@ -52,7 +57,7 @@ impl<B> Extra<B> {
             rows.carry(tape, block)?;
         }
         if let Some(across) = across {
-            across.carry(tape, rows.agents, |tape, block| rows.carry(tape, block))?;
+            across.carry(tape, agents, |tape, block| rows.carry(tape, block))?;
         }
         update.as_mut().map_or(Ok(()), |update| update.carry(tape, |tape, block| rows.carry(tape, block)))
     }
@@ -68,6 +73,8 @@ impl<E: Engine> Cohort<E> {
     /// What the tape says, and state of another set-up. The cohort is then of no use.
     pub fn carry(&mut self, tape: &mut Tape<'_>) -> Result<(), TapeError> {
         tape.agree("agents", self.agents as u64)?;
+        tape.agree("hosted agents", self.hosted.len() as u64)?;
+        self.hosted.iter().try_for_each(|agent| tape.agree("hosted agent", u64::from(agent.0)))?;
         tape.agree("numbers in a whole row", self.layout.len() as u64)?;
         tape.agree("memories", self.memories.len() as u64)?;
         self.memories.iter_mut().flatten().try_for_each(|memory| memory.carry(tape))?;
@@ -81,12 +88,15 @@ impl<E: Engine> Cohort<E> {
         let len = self.geometries[0].layout.len();
         tape.agree("numbers in a trained row", len as u64)?;
         present(tape, "coordinates", &self.coordinates)?;
-        let exchanging = if self.exchanges() { self.agents } else { 0 };
+        let roster = self.roster();
+        let exchanging = if self.exchanges() { roster.as_slice() } else { &[] };
         let Self {
             engine,
             parts: _,
             agents,
             weights: _,
+            hosted: _,
+            wire,
             layout,
             geometries: _,
             memories: _,
@@ -105,15 +115,25 @@ impl<E: Engine> Cohort<E> {
         } = self;
         let engine = &*engine;
         present(tape, "momentum", momentum)?;
-        Rows { engine, agents: *agents, len: layout.len() }.carry(tape, whole)?;
+        Rows { engine, agents: &roster, len: layout.len() }.carry(tape, whole)?;
         Rows { engine, agents: exchanging, len }.carry(tape, public)?;
-        let rows = Rows { engine, agents: *agents, len };
+        let rows = Rows { engine, agents: &roster, len };
         coordinates.iter_mut().chain(momentum).try_for_each(|block| rows.carry(tape, block))?;
-        extra.carry(tape, &rows)?;
+        extra.carry(tape, &rows, *agents)?;
         tape.option("steps since the last exchange", stepped, Tape::float)?;
         tape.option("learning rate of the last step", previous_rate, Tape::float)?;
         *planned = None;
         // A kept row is what travels: a model, and a tracker beside it.
-        kept.carry(tape, 2 * layout.len())
+        let longest = 2 * layout.len();
+        kept.carry(tape, longest)?;
+        wire.carry(tape, longest)
+    }
+
+    /// Agents that have a row here, ascending: hosted ones, and those that send to them.
+    fn roster(&self) -> Vec<AgentId> {
+        let mut roster: Vec<AgentId> = self.wire.senders().map(|(agent, _)| agent).collect();
+        roster.extend(&self.hosted);
+        roster.sort_unstable();
+        roster
     }
 }

@@ -17,7 +17,7 @@ mod traffic;
 pub use observer::{Observer, Phase, Progress};
 pub use outcome::Outcome;
 pub use plan::{RoundPlan, Row, neighbours, plan};
-pub use run::{Run, RunError, Work, group};
+pub use run::{Run, RunError, Work, group, senders};
 pub use spec::{StartFrom, TrainSpec};
 pub use state::Moment;
 pub use traffic::{Sent, Traffic};

@@ -49,6 +49,23 @@ impl Small {
         state: Option<&[u8]>,
         observer: &mut dyn Observer,
     ) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        self.with(|work| {
+            let engine = self.engine(work.network);
+            let (links, faults) = (self.links.clone(), self.faults.clone());
+            let experiment = Experiment { work, links, faults, checked: self.checked };
+            match state {
+                None => run(engine, experiment, observer),
+                Some(mut state) => resume(engine, experiment, &mut Tape::playing(&mut state), observer),
+            }
+        })
+    }
+
+    pub(crate) fn engine(&self, network: &Network) -> NativeEngine {
+        NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine")
+    }
+
+    /// Does something with what the experiment learns.
+    pub(crate) fn with<T>(&self, then: impl FnOnce(Work<'_>) -> T) -> T {
         let seeds = Seeds::new(self.seed);
         let spec = kith_graph::Spec::parse_short(self.graph).expect("a graph");
         let graph: Graph = spec.build(&seeds).expect("it builds");
@@ -60,25 +77,15 @@ impl Small {
         let search = SearchPath { folders: Vec::new() };
         let scenario: Scenario = kith_data::load(&data, graph.agents(), &seeds, &search).expect("digits are embedded");
         let network = Network::mlp(scenario.inputs, &[32, 32], scenario.classes, false, Head::Shared, self.tasks);
-        let engine = NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine");
-        let experiment = Experiment {
-            work: Work {
-                graph: &graph,
-                mixing: &mixing,
-                scenario: &scenario,
-                network: &network,
-                parts: self.parts.clone(),
-                train: self.train.clone(),
-                seeds,
-                start: None,
-            },
-            links: self.links.clone(),
-            faults: self.faults.clone(),
-            checked: self.checked,
-        };
-        match state {
-            None => run(engine, experiment, observer),
-            Some(mut state) => resume(engine, experiment, &mut Tape::playing(&mut state), observer),
-        }
+        then(Work {
+            graph: &graph,
+            mixing: &mixing,
+            scenario: &scenario,
+            network: &network,
+            parts: self.parts.clone(),
+            train: self.train.clone(),
+            seeds,
+            start: None,
+        })
     }
 }
