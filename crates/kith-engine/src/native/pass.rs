@@ -75,7 +75,8 @@ impl Pass {
     pub(crate) fn load_batch(&mut self, plan: &Plan<'_>, batches: &dyn Batches, agent: AgentId, step: u64) {
         let mut indices = std::mem::take(&mut self.indices);
         batches.indices(agent, step, &mut indices);
-        self.load(plan, batches.samples(), &indices);
+        self.label(plan, batches.samples(), &indices);
+        batches.read(agent, step, &indices, self.inputs_mut(plan));
         self.indices = indices;
         // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
         let label = (u64::from(plan.task.0) << 40) + step;
@@ -83,18 +84,28 @@ impl Pass {
         self.stream = plan.seeds.filter(|_| drops).map(|seeds| seeds.agent(Purpose::Dropout, agent, label));
     }
 
-    /// Reads the samples at `indices`.
+    /// Reads the samples at `indices`, as they are.
     pub(crate) fn load(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
+        self.label(plan, samples, indices);
+        let width = plan.values[0].len();
+        for (&index, sample) in indices.iter().zip(self.inputs_mut(plan).chunks_exact_mut(width)) {
+            samples.read(index, sample);
+        }
+    }
+
+    /// Makes room for a minibatch and takes its classes.
+    fn label(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
         let width = plan.values[0].len();
         assert_eq!(samples.input_len(), width, "numbers in one sample; the network takes {width}");
         self.prepare(plan, indices.len());
         self.stream = None;
         self.labels.clear();
-        let input = &mut self.values[0].as_mut()[..indices.len() * width];
-        for (&index, sample) in indices.iter().zip(input.chunks_exact_mut(width)) {
-            samples.read(index, sample);
-            self.labels.push(samples.label(index));
-        }
+        self.labels.extend(indices.iter().map(|&index| samples.label(index)));
+    }
+
+    /// The minibatch's inputs, to write.
+    fn inputs_mut(&mut self, plan: &Plan<'_>) -> &mut [f32] {
+        &mut self.values[0].as_mut()[..self.batch * plan.values[0].len()]
     }
 
     /// Reads the samples of a range.
