@@ -12,6 +12,7 @@ mod network;
 mod sample;
 mod schedule;
 mod seed;
+mod tape;
 
 pub use calendar::Calendar;
 pub use digest::{Digest, Digester};
@@ -23,3 +24,4 @@ pub use network::{Affine, Head, Layer, Layout, Network, NetworkError, Norm, Role
 pub use sample::{Batches, Samples};
 pub use schedule::{Clock, Moving, Position, Schedule, ScheduleError};
 pub use seed::{Purpose, Seeds};
+pub use tape::{Tape, TapeError};

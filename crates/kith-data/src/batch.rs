@@ -1,6 +1,7 @@
 //! The order in which agents see their samples.
 
 use kith_core::{AgentId, Batches, Purpose, Samples, Seeds, TaskId};
+use rand_chacha::ChaCha8Rng;
 
 use crate::{DataError, Pool, draw};
 
@@ -118,6 +119,12 @@ impl BatchOrder {
 impl Batches for BatchOrder {
     fn samples(&self) -> &dyn Samples {
         self.samples.samples()
+    }
+
+    fn augmentation(&self, agent: AgentId, step: u64) -> Option<ChaCha8Rng> {
+        // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
+        let index = u64::from(self.task.0) << 40 | (self.first + step);
+        self.samples().changes().then(|| self.seeds.agent(Purpose::Augment, agent, index))
     }
 
     fn indices(&self, agent: AgentId, step: u64, out: &mut Vec<u32>) {

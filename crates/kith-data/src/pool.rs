@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kith_core::{Samples, TaskId};
+use rand_chacha::ChaCha8Rng;
 
 use crate::TaskSamples;
 
@@ -67,6 +68,15 @@ impl Samples for Pool {
     fn read(&self, index: u32, out: &mut [f32]) {
         let (part, index) = self.find(index);
         part.read(index, out);
+    }
+
+    fn changes(&self) -> bool {
+        self.parts.iter().any(|part| part.changes())
+    }
+
+    fn read_changed(&self, index: u32, stream: &mut ChaCha8Rng, out: &mut [f32]) {
+        let (part, index) = self.find(index);
+        part.read_changed(index, stream, out);
     }
 
     fn label(&self, index: u32) -> u32 {

@@ -79,7 +79,7 @@ pub struct Cohort<E: Engine> {
     pub(crate) layout: Layout,
     /// One for all, or one an agent where each has a memory of its own.
     pub(crate) geometries: Vec<Geometry>,
-    memories: Vec<Vec<LayerMemory>>,
+    pub(crate) memories: Vec<Vec<LayerMemory>>,
     /// Whole weights; during a task in coordinates, their constant base.
     pub(crate) whole: E::Block,
     /// The trained rows of a task in coordinates.
@@ -189,7 +189,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// What rows mean while `task` is learned.
-    fn chart(&self, task: TaskId) -> Vec<Geometry> {
+    pub(crate) fn chart(&self, task: TaskId) -> Vec<Geometry> {
         let plain = || self.layout.projected().map(|_| Chart::Whole).collect::<Vec<_>>();
         if self.memories.is_empty() {
             return vec![Geometry { layout: self.layout.clone(), charts: plain(), task }];
@@ -233,13 +233,13 @@ impl<E: Engine> Cohort<E> {
         self.geometries = self.chart(task);
         let geometry = &self.geometries[0];
         let len = geometry.layout.len();
-        let in_coordinates = geometry.charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }));
+        let in_coordinates = self.in_coordinates();
         if in_coordinates {
             let mut coordinates = self.engine.block(self.agents, len);
             self.engine.enter(geometry, &mut self.whole, &mut coordinates);
             self.coordinates = Some(coordinates);
         }
-        if self.parts.exchange.kind != ExchangeKind::None {
+        if self.exchanges() {
             self.engine.reshape(&mut self.public, len);
         }
         if let Some(momentum) = &mut self.momentum {
@@ -259,6 +259,16 @@ impl<E: Engine> Cohort<E> {
         self.planned = None;
         self.set_anchor();
         self.wire.begin();
+    }
+
+    /// Whether trained rows are coordinates in the task under way.
+    pub(crate) fn in_coordinates(&self) -> bool {
+        self.geometries[0].charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }))
+    }
+
+    /// Whether agents exchange anything.
+    pub(crate) fn exchanges(&self) -> bool {
+        self.parts.exchange.kind != ExchangeKind::None
     }
 
     /// Turns rows back into whole weights at the end of a task.
@@ -346,12 +356,11 @@ impl<E: Engine> Cohort<E> {
         (body as u64, (4 * whole * vectors) as u64)
     }
 
-    /// Bytes of a payload's body in a consensus round: where importances are gossiped, a payload holds them too.
+    /// Bytes by which a payload's body is longer in a consensus round than in training: importances that are gossiped.
     #[must_use]
-    pub fn consensus_payload_bytes(&self) -> u64 {
+    pub fn consensus_more(&self) -> u64 {
         let gossips = self.parts.continual.consolidation.as_ref().is_some_and(|one| one.agreement == Sharing::Gossip);
-        let more = if gossips { 4 * self.row_len() as u64 } else { 0 };
-        self.payload_bytes().0 + more
+        if gossips { 4 * self.row_len() as u64 } else { 0 }
     }
 
     /// The mean row of these agents, whole, on samples with the head of `task`: what no agent holds, but methods that aim at

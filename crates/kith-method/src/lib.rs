@@ -15,6 +15,7 @@ mod error;
 mod exchange;
 mod preset;
 mod spec;
+mod state;
 mod train;
 
 pub use chain::Rates;

@@ -136,7 +136,7 @@ fn gossiped_importances_reach_the_mean_of_all_agents_and_their_bytes_are_counted
     let mut parts = Preset::DEwc.parts();
     parts.chain = vec![Link::Consolidate];
     let mut cohort = cohort(parts, &[[0.0, 0.0], [2.0, -2.0]], [1.0, 2.0]);
-    assert_eq!(cohort.payload_bytes().0 + 8, cohort.consensus_payload_bytes());
+    assert_eq!(cohort.consensus_more(), 8);
     let agents = [AgentId(0), AgentId(1)];
     cohort.consolidate(&agents, 0..1, &NoData, 1);
     // g = (1, 2) and (−1, 4).

@@ -36,6 +36,8 @@ pub struct Work<'a> {
     pub meetings: Option<Arc<Meetings>>,
     /// Randomness.
     pub seeds: Seeds,
+    /// Weights that all agents start with, instead of drawn ones.
+    pub start: Option<&'a [f32]>,
 }
 
 /// Why a round could not be done.
@@ -78,12 +80,12 @@ pub struct Run<'a, E: Engine> {
     pub(crate) task: Option<TaskId>,
     pub(crate) batches: Option<BatchOrder>,
     /// Kept samples of the tasks before.
-    recall: Option<Recall>,
+    pub(crate) recall: Option<Recall>,
     /// The task that was taken last into what is held against forgetting.
     pub(crate) consolidated: Option<TaskId>,
     pub(crate) steps_per_epoch: u64,
-    phase: Option<Phase>,
-    losses: (f64, u64),
+    pub(crate) phase: Option<Phase>,
+    pub(crate) losses: (f64, u64),
     pub(crate) accuracy: Option<f64>,
 }
 

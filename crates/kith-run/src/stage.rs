@@ -77,6 +77,10 @@ impl<E: Engine> Run<'_, E> {
 
 /// The weights with which `agent` begins: the run, or, where each task has a learner of its own, `task`.
 pub(crate) fn initial_row(work: &Work<'_>, agent: AgentId, task: TaskId, row: &mut [f32]) {
+    if let Some(start) = work.start {
+        row.copy_from_slice(start);
+        return;
+    }
     let index = u64::from(task.0);
     let mut stream = if work.train.same_start {
         work.seeds.shared(Purpose::Initialise, index)

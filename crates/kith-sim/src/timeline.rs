@@ -62,6 +62,8 @@ pub struct Settings {
     pub faults: Vec<Fault>,
     /// Who does anything in which round, where that changes.
     pub calendar: Option<Arc<dyn Calendar>>,
+    /// Bytes by which payload bodies of consensus rounds are longer than those of training rounds.
+    pub consensus_more: u64,
 }
 
 /// The run without its numbers.
@@ -86,7 +88,6 @@ pub struct Timeline {
     waiting_since: Vec<Time>,
     waited: Vec<u64>,
     payload_len: u64,
-    consensus_len: u64,
     full_len: u64,
     basis_len: BTreeMap<TaskId, u64>,
     trace: Digester,
@@ -117,7 +118,6 @@ impl Timeline {
             waiting_since: vec![Time(0); count],
             waited: vec![0; count],
             payload_len: 0,
-            consensus_len: 0,
             full_len: 0,
             basis_len: BTreeMap::new(),
             trace: Digester::default(),
@@ -131,11 +131,6 @@ impl Timeline {
     /// From now on payload bodies have this many bytes; `full`, had they been whole.
     pub fn set_payload(&mut self, bytes: u64, full: u64) {
         (self.payload_len, self.full_len) = (bytes, full);
-    }
-
-    /// From now on payload bodies of consensus rounds have this many bytes.
-    pub fn set_consensus_payload(&mut self, bytes: u64) {
-        self.consensus_len = bytes;
     }
 
     /// Virtual time.
@@ -377,7 +372,7 @@ impl Timeline {
     fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
         let consensus = self.settings.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Consensus);
         let body = match kind {
-            FrameKind::Payload | FrameKind::Absolute if consensus => self.consensus_len,
+            FrameKind::Payload | FrameKind::Absolute if consensus => self.payload_len + self.settings.consensus_more,
             FrameKind::Payload | FrameKind::Absolute => self.payload_len,
             FrameKind::Basis => self.basis_len.get(&task).copied().unwrap_or(0),
             FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => 0,

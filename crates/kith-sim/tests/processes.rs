@@ -53,7 +53,7 @@ fn in_processes(small: &Small) -> Digest {
                         let body = run.cohort().payload(stage.leg, from, to, form);
                         let computed = match stage.kind {
                             RoundKind::Train => run.cohort().payload_bytes().0,
-                            RoundKind::Consensus => run.cohort().consensus_payload_bytes(),
+                            RoundKind::Consensus => run.cohort().payload_bytes().0 + run.cohort().consensus_more(),
                         };
                         assert_eq!(body.len() as u64, computed, "encoded and computed length");
                         frames.push((from, to, body));
