@@ -75,7 +75,7 @@ pub struct Cohort<E: Engine> {
     pub(crate) wire: Wire,
     pub(crate) weights: Vec<Vec<(AgentId, f64)>>,
     /// Whether nobody ever hears from anybody.
-    alone: bool,
+    pub(crate) alone: bool,
     pub(crate) layout: Layout,
     /// One for all, or one an agent where each has a memory of its own.
     pub(crate) geometries: Vec<Geometry>,

@@ -32,6 +32,8 @@ struct Part {
     steps: std::ops::Range<u64>,
     begins: bool,
     ends: bool,
+    /// Whether the gradient on kept samples stands ready.
+    rehearses: bool,
 }
 
 impl<E: Engine> Cohort<E> {
@@ -78,7 +80,7 @@ impl<E: Engine> Cohort<E> {
             ExchangeKind::NeighbourGradients => self.gradients_across(agents, steps.start, batches, first),
             ExchangeKind::GlobalUpdate => self.step_with_update(agents, steps.start, batches, first),
             _ => match rehearsal.filter(|_| self.retained.reference.is_some()) {
-                None => self.steps(agents, Part { steps, begins: true, ends: true }, batches, &every),
+                None => self.steps(agents, Part { steps, begins: true, ends: true, rehearses: false }, batches, &every),
                 Some(rehearsal) => self.steps_rehearsing(agents, steps, batches, rehearsal, &every),
             },
         };
@@ -126,7 +128,12 @@ impl<E: Engine> Cohort<E> {
                     visit.accumulate_raw_gradient(at, reference, 0.0, 1.0, rehearsal.batches, step);
                 });
             }
-            let part = Part { steps: step..step + 1, begins: step == steps.start, ends: step + 1 == steps.end };
+            let part = Part {
+                steps: step..step + 1,
+                begins: step == steps.start,
+                ends: step + 1 == steps.end,
+                rehearses: true,
+            };
             let now = self.steps(agents, part, batches, std::slice::from_ref(rates));
             losses.iter_mut().zip(now).for_each(|(sum, loss)| *sum += loss);
         }
@@ -134,7 +141,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     fn steps(&mut self, agents: &[AgentId], part: Part, batches: &dyn Batches, every: &[Rates]) -> Vec<f64> {
-        let Part { steps, begins, ends } = part;
+        let Part { steps, begins, ends, rehearses } = part;
         let in_coordinates = self.coordinates.is_some();
         let ratio = self.rate_ratio(every[0].learning_rate);
         let buffer = self.buffer().map(|(buffer, _)| buffer);
@@ -148,7 +155,8 @@ impl<E: Engine> Cohort<E> {
         let anchor = self.extra.anchor.as_mut().map(|block| bench.add(block));
         let tracker = self.extra.tracker.as_mut().map(|(y, previous)| (bench.add(y), bench.add(previous)));
         let correction = self.extra.correction.as_mut().map(|block| bench.add(block));
-        let pull = pull(&mut self.retained, &mut bench, factor);
+        let mut pull = pull(&mut self.retained, &mut bench, factor);
+        pull.reference = pull.reference.filter(|_| rehearses);
         let registers = Registers { point: Point { row, base }, momentum, tracker, pull };
         let first = steps.start;
         let work = |visit: &mut E::Visit<'_>| {

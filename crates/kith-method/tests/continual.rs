@@ -214,6 +214,16 @@ fn replay_steps_by_the_weighted_mean_of_both_gradients() {
 }
 
 #[test]
+fn before_anything_is_kept_a_step_follows_the_present_gradient_alone() {
+    for link in [Link::Replay(0.25), Link::AGem] {
+        let parts = Parts { chain: vec![link], continual: Preset::AGem.parts().continual, ..Preset::Local.parts() };
+        let mut cohort = cohort(parts, &[[4.0, -1.0]], [3.0, 1.0]);
+        cohort.train(ALONE, 0..1, &NoData, |_| 0.5);
+        close(row(&cohort, 0), [3.5, 0.0]);
+    }
+}
+
+#[test]
 fn the_mean_model_is_scored_by_the_mean_row() {
     let mut cohort = cohort(Preset::DPsgd.parts(), &[[0.0, 0.0], [2.0, -2.0]], [1.0, 2.0]);
     let agents = [AgentId(0), AgentId(1)];

@@ -328,7 +328,8 @@ fn every_decentralized_method_learns_and_gives_the_same_bits_on_two_threads() {
         };
         let (one, two) = (with(1), with(2));
         assert_eq!(one.parameter_digest, two.parameter_digest, "{preset:?}");
-        assert_eq!(one.rounds, 200, "{preset:?}: legs of a round are one round");
+        let rounds = 200 + preset.parts().consensus_rounds();
+        assert_eq!(one.rounds, rounds, "{preset:?}: legs of a round are one round");
         let accuracy = one.accuracy_per_agent.iter().map(|agent| agent[0][0]).sum::<f64>() / 5.0;
         assert!(accuracy > 0.4, "{preset:?}: {accuracy}");
     }

@@ -56,6 +56,9 @@ fn small(preset: Preset) -> Small {
             small.checked = Checked::No;
         }
     }
+    if let Some(consolidation) = &mut small.parts.continual.consolidation {
+        consolidation.consensus_rounds = 3;
+    }
     small
 }
 
@@ -89,6 +92,8 @@ fn copy(small: &Small) -> Small {
         seed: small.seed,
         threads: small.threads,
         checked: small.checked,
+        sequence: small.sequence,
+        order: small.order,
     }
 }
 
