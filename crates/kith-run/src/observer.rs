@@ -1,6 +1,6 @@
 //! What a run reports while it goes.
 
-use kith_core::Event;
+use kith_core::{AgentId, Digest, Event, Round};
 
 /// What a run is doing: so that whoever holds a clock can time it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,12 @@ pub trait Observer {
     fn phase(&mut self, _phase: Phase) {}
     /// Some rounds are done; called at least every few rounds, so it must be cheap.
     fn progress(&mut self, _progress: &Progress) {}
+    /// Whether rows are digested after every round, for [`Observer::digest`]: slower.
+    fn wants_digests(&self) -> bool {
+        false
+    }
+    /// The digest of an agent's trained row after a round.
+    fn digest(&mut self, _round: Round, _agent: AgentId, _digest: Digest) {}
     /// Whether to stop after this round.
     fn stop(&mut self) -> bool {
         false

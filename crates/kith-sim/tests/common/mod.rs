@@ -5,7 +5,7 @@ use kith_data::{Scenario, SearchPath, TaskKind, TasksSpec};
 use kith_engine::{NativeEngine, Objective};
 use kith_graph::{Graph, Mixing};
 use kith_method::{Cohort, Memory, Parts, PerLayer, Preset};
-use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, Work, run};
+use kith_sim::{Checked, Experiment, Fault, LinkSpec, Observer, Outcome, SimError, TrainSpec, Work, run};
 
 /// A small experiment, to be changed by tests.
 pub(crate) struct Small {
@@ -38,10 +38,14 @@ impl Small {
     }
 
     pub(crate) fn run(&self) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        self.run_watched(&mut ())
+    }
+
+    pub(crate) fn run_watched(&self, observer: &mut dyn Observer) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
         self.with(|work| {
             let engine = self.engine(work.network);
             let (links, faults) = (self.links.clone(), self.faults.clone());
-            run(engine, Experiment { work, links, faults, checked: Checked::Yes }, &mut ())
+            run(engine, Experiment { work, links, faults, checked: Checked::Yes }, observer)
         })
     }
 
