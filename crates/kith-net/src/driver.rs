@@ -351,10 +351,9 @@ impl<'t> Driver<'t> {
         let holds =
             (stage.last && self.plan.agrees_after(stage.task)) || self.plan.stage(self.current.next()).is_none();
         let moved_on = !self.asked.is_empty();
-        if holds && !moved_on && !self.agents.values().all(Agent::is_settled) {
-            if self.held.get_or_insert_with(Instant::now).elapsed() < self.deadline {
-                return;
-            }
+        let waits = holds && !moved_on && !self.agents.values().all(Agent::is_settled);
+        if waits && self.held.get_or_insert_with(Instant::now).elapsed() < self.deadline {
+            return;
         }
         self.held = None;
         let Some(mut rows) = self.rows.remove(&self.current) else { return };

@@ -125,7 +125,7 @@ fn processes_in_lock_step_have_the_simulators_bits_after_every_round() {
     for (place, preset) in presets.into_iter().enumerate() {
         let small = small(preset);
         let mut simulated = Watch::default();
-        let one = small.run_watched(&mut simulated).expect("the simulator runs").0;
+        let one = small.watched(None, &mut simulated).expect("the simulator runs").0;
         for (half, hosted) in [&ALONE[..], &BY_THREE[..]].into_iter().enumerate() {
             let port = 1000 + 100 * place as u64 + 50 * half as u64;
             let mut digests = BTreeMap::new();

@@ -2,6 +2,8 @@
 
 use kith_core::{AgentId, Digest, Event, Round};
 
+use crate::Moment;
+
 /// What a run is doing: so that whoever holds a clock can time it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -50,7 +52,12 @@ pub trait Observer {
     }
     /// The digest of an agent's trained row after a round.
     fn digest(&mut self, _round: Round, _agent: AgentId, _digest: Digest) {}
-    /// Whether to stop after this round.
+    /// A round comes next: what is kept now, a run can go on from. Called before every round, so it must be cheap where
+    /// nothing is kept.
+    fn before_round(&mut self, _moment: &mut Moment<'_>) {}
+    /// The run came to its end: on tape are the mean of the living agents' weights, then the weights of each agent.
+    fn ended(&mut self, _moment: &mut Moment<'_>) {}
+    /// Whether to stop before the next round.
     fn stop(&mut self) -> bool {
         false
     }
