@@ -4,7 +4,10 @@
 
 mod check;
 mod data;
+mod deploy;
 mod run;
+mod runs;
+mod sweep;
 mod topology;
 
 use std::ffi::OsString;
@@ -39,12 +42,20 @@ struct Cli {
 enum Command {
     /// Run an experiment and write a run directory
     Run(run::RunArgs),
+    /// Run every run of an experiment's [sweep]; goes on where it was cut
+    Sweep(sweep::SweepArgs),
+    /// Look at run directories, compare and remove them
+    Runs(runs::RunsArgs),
+    /// Write the files that hand a sweep to a cluster
+    Deploy(deploy::DeployArgs),
     /// Check an experiment and show its resolved form; trains nothing
     Check(check::CheckArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
     Data(data::DataArgs),
+    #[command(hide = true, about = "One run of a sweep", after_help = "Started by kith sweep.")]
+    SweepRun(sweep::WorkerArgs),
 }
 
 /// The experiment file and what is laid over it.
@@ -65,9 +76,12 @@ struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() }
+    }
+
     fn load(&self) -> Result<Loaded, ConfigError> {
-        let overrides = Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() };
-        config::load(&self.file, &overrides)
+        config::load(&self.file, &self.overrides())
     }
 }
 
@@ -117,6 +131,10 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::SweepRun(arguments) => sweep::work(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
+        Command::Deploy(arguments) => deploy::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),

@@ -7,16 +7,27 @@ use std::path::{Path, PathBuf};
 use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::lock::{self, Lock};
 use super::{RunError, process};
+use crate::config::Setting;
 
-/// A new directory `<dir>/<name>/<time>-<hash>/`.
-#[derive(Clone, Debug)]
+/// A directory that this process works in: `<dir>/<name>/<time>-<hash>/`, or where a sweep has it.
+#[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Made for this run; without a lock where the file system has none.
+    New { _lock: Option<Lock> },
+    /// There before, and locked by the caller.
+    Given,
 }
 
 /// `manifest.json`: what ran, where and when. Nothing here is needed to repeat the run but the version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of kith.
     pub kith_version: String,
@@ -46,6 +57,9 @@ pub struct Manifest {
     pub ended: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
+    /// What a sweep set, by dotted key; empty for other runs.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub setting: Setting,
 }
 
 impl Manifest {
@@ -65,6 +79,7 @@ impl Manifest {
             started: process::now().1,
             ended: None,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            setting: Setting::new(),
         }
     }
 }
@@ -78,17 +93,30 @@ impl RunDirectory {
         for attempt in 1.. {
             let path = parent.join(if attempt == 1 { leaf.clone() } else { format!("{leaf}-{attempt}") });
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Ok(Self::new(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 1000 => {}
                 Err(source) => return Err(RunError::output("create", &path, source)),
             }
         }
-        Ok(Self { path: parent })
+        Ok(Self::new(parent))
+    }
+
+    fn new(path: PathBuf) -> Self {
+        // The directory is new, so the lock only tells others; a file system without locks is no reason not to run.
+        let lock = lock::claim(&path).ok().flatten();
+        Self { path, kind: Kind::New { _lock: lock } }
+    }
+
+    /// A directory whose lock the caller holds.
+    pub(crate) fn given(path: &Path) -> Self {
+        Self { path: path.to_owned(), kind: Kind::Given }
     }
 
     /// Takes the directory away again: for runs that failed before anything was measured.
     pub(crate) fn discard(self) {
-        let _ = fs::remove_dir_all(&self.path);
+        if matches!(self.kind, Kind::New { .. }) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -2,6 +2,7 @@
 
 mod directory;
 mod figures;
+mod lock;
 mod plot;
 mod process;
 mod progress;
@@ -15,14 +16,19 @@ use kith_data::SearchPath;
 use thiserror::Error;
 
 pub use directory::Manifest;
+pub use lock::Owner;
+pub(crate) use lock::{claim, holder};
+pub(crate) use process::{Interrupt, host, now};
+pub(crate) use progress::ProgressLine;
 pub use progress::Talk;
+pub(crate) use report::overview;
 
 use crate::compose::{self, RunOptions};
-use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
+use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::summary::{ArmSummary, Summary};
-use directory::{Metrics, RunDirectory};
+use directory::Metrics;
+pub(crate) use directory::RunDirectory;
 use figures::Series;
-use process::Interrupt;
 use progress::Display;
 use recorder::Recorder;
 
@@ -31,12 +37,23 @@ use recorder::Recorder;
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
+    /// Where a sweep has the run, if one does.
+    pub sweep: Option<SweepPlace>,
     /// Threads of the engine.
     pub threads: usize,
     /// Whether the simulator's checkers watch.
     pub check: bool,
     /// Whether progress is shown.
     pub talk: Talk,
+}
+
+/// The place of a run in a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepPlace {
+    /// The run directory; the caller holds its lock.
+    pub directory: PathBuf,
+    /// What the sweep set.
+    pub setting: Setting,
 }
 
 /// What a run left.
@@ -103,6 +120,7 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     let hash = experiment.hash()?;
     let directory = prepare(loaded, settings, &hash)?;
     let mut manifest = Manifest::new(experiment, hash, settings.threads);
+    manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
     directory.write_json("manifest.json", &manifest)?;
     let mut running = Running {
         loaded,
@@ -158,8 +176,13 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
 
 fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDirectory, RunError> {
     let experiment = &loaded.experiment;
-    let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
-    let directory = RunDirectory::create(&base, &experiment.name, hash)?;
+    let directory = match &settings.sweep {
+        Some(place) => RunDirectory::given(&place.directory),
+        None => {
+            let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
+            RunDirectory::create(&base, &experiment.name, hash)?
+        }
+    };
     directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
     Ok(directory)
 }
