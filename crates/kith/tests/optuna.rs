@@ -30,7 +30,15 @@ fn the_documented_search_finds_a_setting_and_tells_what_failed() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/quickstart.toml");
     let search = |trials: &str, more: &[&str]| {
         let mut command = Command::new(&python);
-        command.args(["search.py", "--trials", trials, "--set", "data.tasks.count=2", "--set", "train.epochs_per_task=1"]);
+        command.args([
+            "search.py",
+            "--trials",
+            trials,
+            "--set",
+            "data.tasks.count=2",
+            "--set",
+            "train.epochs_per_task=1",
+        ]);
         command.args(more).arg(&file).current_dir(folder.path()).env("KITH", env!("CARGO_BIN_EXE_kith"));
         command.output().expect("python starts")
     };

@@ -11,19 +11,14 @@ use tempfile::TempDir;
 /// Two arms, two settings and, for the one with a memory, two more: of each, four seeds.
 const SWEEP: &str = r#"name = "small"
 graph = { family = "ring", agents = 4 }
-data = { dataset = "synthetic", tasks = { kind = "permuted", count = 2 } }
 network = { hidden = [16] }
 memory = { samples = 20 }
+train = { rounds_per_task = 60, batch_size = 10 }
 
-[data.synthetic]
-shape = [1, 6, 6]
-classes = 4
-train = 400
-test = 80
-
-[train]
-rounds_per_task = 60
-batch_size = 10
+[data]
+dataset = "synthetic"
+tasks = { kind = "permuted", count = 2 }
+synthetic = { shape = [1, 6, 6], classes = 4, train = 400, test = 80 }
 
 [[arm]]
 name = "codec"
@@ -117,7 +112,8 @@ fn wait_for_ends(child: &mut Child, ends: usize) -> usize {
 
 #[test]
 fn a_sweep_that_is_killed_three_times_gives_the_table_of_an_uncut_one() {
-    let folder = workplace(SWEEP);
+    // Long enough that a kill comes before the end.
+    let folder = workplace(&SWEEP.replace("rounds_per_task = 60", "rounds_per_task = 300"));
     let uncut = sweep(folder.path(), "uncut", &["--jobs", "2"]);
     let expected = stdout(&uncut);
     assert_eq!(expected.lines().count(), 2 + 6, "{expected}");
@@ -220,6 +216,7 @@ fn a_run_whose_process_is_killed_is_a_failure_with_the_signal_as_its_reason() {
             let owner: Value = serde_json::from_str(&owner).expect("it says who");
             break owner["pid"].to_string();
         }
+        assert!(matches!(child.try_wait(), Ok(None)), "the sweep ended before a run began");
         std::thread::yield_now();
     };
     let kill = |signal: &str, pid: &str| {
@@ -310,7 +307,7 @@ fn the_slurm_script_runs_every_part() {
 #[test]
 fn deployed_files_are_these() {
     let folder = workplace(
-        &SWEEP[..SWEEP.find("[data.synthetic]").expect("it is there")]
+        &SWEEP[..SWEEP.find("[[arm]]").expect("it is there")]
             .replace("memory = { samples = 20 }", "method = \"d-psgd\"\nsweep = { seeds = [1, 2, 3] }"),
     );
     let slurm = ["--time", "02:00:00", "--partition", "cpu", "--memory", "4G", "--set", "train.batch_size=5"];

@@ -140,7 +140,7 @@ struct Listed {
     seeds: Vec<u64>,
     setting: Setting,
     average_accuracy: Vec<Option<f64>>,
-    wall_seconds: f64,
+    wall_seconds: Option<f64>,
     bytes: u64,
 }
 
@@ -158,7 +158,7 @@ impl Listed {
             seeds: manifest.map(|manifest| manifest.seeds.clone()).unwrap_or_default(),
             setting: manifest.map(|manifest| manifest.setting.clone()).unwrap_or_default(),
             average_accuracy: arms().map(|arm| arm.average_accuracy).collect(),
-            wall_seconds: arms().map(|arm| arm.wall_seconds).sum(),
+            wall_seconds: run.summary.as_ref().map(|_| arms().fold(0.0, |sum, arm| sum + arm.wall_seconds)),
             bytes: run.bytes()?,
         })
     }
@@ -202,7 +202,7 @@ fn list(arguments: &ListArgs) -> Result<(), Failure> {
             row.started.clone().map_or_else(dash, |time| time.replace('T', " ").replace('Z', "")),
             results.join(", "),
             seeds.join(" "),
-            seconds(row.wall_seconds),
+            row.wall_seconds.map_or_else(dash, seconds),
             megabytes(row.bytes as f64),
         ]);
     }

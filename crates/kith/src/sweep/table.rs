@@ -79,14 +79,23 @@ fn row(first: &RunStatus, runs: &[&RunStatus]) -> Row {
     }
 }
 
-/// A column: heading, key of the summary, factor, digits.
-const COLUMNS: [(&str, &str, f64, usize); 6] = [
-    ("avg accuracy %", "average_accuracy", 100.0, 2),
-    ("backward %", "backward_transfer", 100.0, 2),
-    ("forgetting %", "forgetting", 100.0, 2),
-    ("MB/agent", "bytes_sent_per_agent", 1e-6, 2),
-    ("reduction ×", "compression_ratio", 1.0, 2),
-    ("consensus", "consensus_distance", 1.0, 4),
+/// How a number is written.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Times a factor, with two digits behind the point.
+    Times(f64),
+    /// `1.2e-3`.
+    Scientific,
+}
+
+/// A column: heading, key of the summary, form.
+const COLUMNS: [(&str, &str, Form); 6] = [
+    ("avg accuracy %", "average_accuracy", Form::Times(100.0)),
+    ("backward %", "backward_transfer", Form::Times(100.0)),
+    ("forgetting %", "forgetting", Form::Times(100.0)),
+    ("MB/agent", "bytes_sent_per_agent", Form::Times(1e-6)),
+    ("reduction ×", "compression_ratio", Form::Times(1.0)),
+    ("consensus", "consensus_distance", Form::Scientific),
 ];
 
 /// The comparison for a terminal. A column stands where a row has its number.
@@ -114,8 +123,8 @@ pub(crate) fn render(rows: &[Row]) -> String {
         }
         let all = row.seeds.len() == row.planned;
         cells.push(if all { row.planned.to_string() } else { format!("{} of {}", row.seeds.len(), row.planned) });
-        for (_, key, factor, digits) in &columns {
-            cells.push(row.numbers.get(*key).map_or_else(dash, |spread| shown(*spread, *factor, *digits)));
+        for (_, key, form) in &columns {
+            cells.push(row.numbers.get(*key).map_or_else(dash, |spread| shown(*spread, *form)));
         }
         table.row(cells);
     }
@@ -123,8 +132,11 @@ pub(crate) fn render(rows: &[Row]) -> String {
 }
 
 /// `88.76 ± 0.31`.
-fn shown(spread: Spread, factor: f64, digits: usize) -> String {
-    let number = |value: f64| format!("{:.digits$}", value * factor);
+fn shown(spread: Spread, form: Form) -> String {
+    let number = |value: f64| match form {
+        Form::Times(factor) => format!("{:.2}", value * factor),
+        Form::Scientific => format!("{value:.1e}"),
+    };
     spread.std.map_or_else(|| number(spread.mean), |std| format!("{} ± {}", number(spread.mean), number(std)))
 }
 
