@@ -186,7 +186,7 @@ fn what_fails_is_listed_with_its_reason_and_runs_again_only_when_asked() {
     let output = sweep(folder.path(), "runs", &["--arm", "d-psgd"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let text = stderr(&output);
-    assert!(text.contains("failed: d-psgd train.learning_rate=1e30 seed 1"), "{text}");
+    assert!(text.contains("failed: d-psgd train.learning_rate=1e+30 seed 1"), "{text}");
     assert!(text.contains("1 of 2 runs are done, 1 failed (--retry runs them again)"), "{text}");
     let reason = json(&sweep(folder.path(), "runs", &["--arm", "d-psgd", "--dry-run", "--json"]))["runs"][1].clone();
     assert_eq!(reason["state"], "failed");

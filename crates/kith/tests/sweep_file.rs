@@ -172,7 +172,7 @@ fn filters_keep_the_runs_that_fit_all_keys() {
 fn sweeps_that_do_not_add_up_are_refused_at_their_line() {
     let cases = [
         "",
-        "sweep = 5",
+        "[[sweep]]\nseeds = [1]",
         "[sweep]\nsedes = [1]",
         "[sweep]\nseeds = []",
         "[sweep]\nseeds = [1, 1]",

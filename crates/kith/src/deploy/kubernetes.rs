@@ -98,14 +98,17 @@ fn scalar(text: &str) -> String {
 
 /// A text as a YAML block, which people can read; in quotes where a block cannot hold it.
 fn block(text: &str, indent: usize) -> String {
-    let holds = text.ends_with('\n') && !text.ends_with("\n\n") && !text.contains(['\r', '\t', '\u{feff}', '\u{85}']);
+    let holds = text.ends_with('\n') && !text.contains(['\r', '\t', '\u{feff}', '\u{85}']);
     if !holds || text.chars().any(|c| c.is_control() && c != '\n') {
         return scalar(text);
     }
     let pad = " ".repeat(indent);
     let lines = text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{pad}{line}\n") });
     // The number says how deep: the first line may itself begin with spaces.
-    format!("|2\n{}", lines.collect::<String>().trim_end_matches('\n'))
+    // With `+`, empty lines at the end are kept.
+    let keep = if text.ends_with("\n\n") { "+" } else { "" };
+    let body: String = lines.collect();
+    format!("|2{keep}\n{}", body.strip_suffix('\n').unwrap_or(&body))
 }
 
 /// A name that Kubernetes takes: lower case, digits and `-`, short enough for the suffixes that it adds.

@@ -205,8 +205,9 @@ fn read_axes(
             Ok(())
         }
         Value::Table(table) => table.0.iter().try_for_each(|inner| read_axes(written, shown, &path, inner, axes)),
-        _ => {
-            let shape = Problem::new(shown_path, format!("expected a list of values, found {}", entry.node.kind()))
+        value => {
+            let found = if matches!(value, Value::Array(_)) { "an empty list" } else { entry.node.kind() };
+            let shape = Problem::new(shown_path, format!("expected a list of values, found {found}"))
                 .accept("accepted: [0.01, 0.05]");
             Err(written.error(&entry.node.origin, shape))
         }
