@@ -80,7 +80,7 @@ fn a_block_with_a_condition_leaves_other_runs_as_they_are() {
 
 #[test]
 fn conditions_see_what_the_preset_says() {
-    let plan = plan("[sweep.grid]\nwhen = { exchange.kind = \"coefficients\" }\n\"train.batch_size\" = [10, 20]\n");
+    let plan = plan("[sweep.grid]\nwhen = { exchange.payload = \"coefficients\" }\n\"train.batch_size\" = [10, 20]\n");
     let expected = ["codec train.batch_size=10 seed 3", "codec train.batch_size=20 seed 3", "baseline seed 3"];
     assert_eq!(labels(&plan), expected);
 }
