@@ -12,3 +12,4 @@ pub mod runs;
 pub mod summary;
 pub mod sweep;
 mod table;
+pub mod weights;

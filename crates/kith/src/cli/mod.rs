@@ -5,6 +5,7 @@
 mod check;
 mod data;
 mod deploy;
+mod export;
 mod run;
 mod runs;
 mod sweep;
@@ -25,6 +26,7 @@ Examples:
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
   kith check experiments/codec-permuted-ring.toml
+  kith export RUN --agent 3 --arm codec
   kith topology inspect torus:4x4
   kith data list
 
@@ -50,6 +52,8 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Check an experiment and show its resolved form; trains nothing
     Check(check::CheckArgs),
+    /// Write the weights of an agent to a file that PyTorch reads
+    Export(export::ExportArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
@@ -136,6 +140,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Deploy(arguments) => deploy::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
     };

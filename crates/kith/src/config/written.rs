@@ -15,7 +15,7 @@ pub(crate) const ARM_KEYS: [&str; 13] = [
 ];
 
 /// Keys of the file as a whole.
-const FILE_KEYS: [&str; 6] = ["name", "description", "expect", "output", "sweep", "arm"];
+const FILE_KEYS: [&str; 7] = ["name", "description", "expect", "output", "checkpoint", "sweep", "arm"];
 
 /// What the command line adds to a file.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,7 @@ pub enum FileExpectations {
 impl FileExpectations {
     fn under(overrides: &Overrides, base: &mut Table) -> Self {
         let changes = |text: &String| {
-            !["expect", "output", "sweep"].contains(&text.split(['.', '=']).next().unwrap_or("").trim())
+            !["expect", "output", "checkpoint", "sweep"].contains(&text.split(['.', '=']).next().unwrap_or("").trim())
         };
         if overrides.set.iter().any(changes) && base.remove("expect").is_some() { Self::SetAside } else { Self::Judged }
     }
@@ -104,7 +104,7 @@ impl Written {
         if let Some(seed) = overrides.seed {
             written.take_flag(format!("--seed {seed}"), &format!("seed={seed}"))?;
         }
-        written.reject_unknown("", &written.set, &[&FILE_KEYS[..5], &ARM_KEYS].concat())?;
+        written.reject_unknown("", &written.set, &[&FILE_KEYS[..6], &ARM_KEYS].concat())?;
         written.take_sweep();
         Ok(written)
     }

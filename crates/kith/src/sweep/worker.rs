@@ -108,14 +108,23 @@ fn attempt(directory: &Path, task: &Task) -> Result<End, String> {
         .map_err(|error| error.to_string())?;
     let setting = std::fs::read_to_string(directory.join(SETTING)).ok();
     let setting: Setting = setting.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let settings = Settings {
+    let mut settings = Settings {
         out: None,
         sweep: Some(SweepPlace { directory: directory.to_owned(), setting }),
+        resume: directory.join("manifest.json").is_file().then(|| directory.to_owned()),
         threads: task.threads,
         check: task.check,
         talk: Talk::Json,
     };
-    let report = run::run(&loaded, &settings).map_err(|error| error.to_string())?;
+    let report = match run::run(&loaded, &settings) {
+        // What is there cannot be gone on with: of another version, or torn. A sweep has to get on, and its runs can be repeated.
+        Err(RunError::Resume { .. } | RunError::Checkpoint { .. }) if settings.resume.is_some() => {
+            settings.resume = None;
+            run::forget_checkpoints(directory).and_then(|()| run::run(&loaded, &settings))
+        }
+        result => result,
+    };
+    let report = report.map_err(|error| error.to_string())?;
     Ok(if report.summary.stopped { End::Stopped } else { End::Done })
 }
 
