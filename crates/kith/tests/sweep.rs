@@ -85,7 +85,7 @@ fn done(out: &Path) -> BTreeMap<PathBuf, String> {
     let read = |path: PathBuf| -> Value {
         std::fs::read_to_string(path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     };
-    let entries = out.join("small").read_dir().map(|entries| entries.flatten().collect()).unwrap_or_default();
+    let entries = out.join("small").read_dir().map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
     let paths = entries.into_iter().map(|entry| entry.path());
     let runs = paths.filter_map(|path| {
         let manifest = read(path.join("manifest.json"));
