@@ -317,6 +317,9 @@ impl<'a, E: Engine> Run<'a, E> {
             agent_steps: self.outcome.agent_steps,
             accuracy: self.accuracy,
         });
+        if observer.wants_digests() {
+            round.rows.iter().for_each(|row| observer.digest(round.round, row.agent, self.row_digest(row.agent)));
+        }
     }
 
     /// Makes rows whole again, after a task's last round or where a run stops within a task.
