@@ -22,6 +22,13 @@ fn small(preset: Preset) -> Small {
     small
 }
 
+/// Long enough to learn the digits, and to forget them.
+fn long(preset: Preset) -> Small {
+    let mut small = small(preset);
+    small.train = TrainSpec { rounds_per_task: Some(250), learning_rate: 0.1.into(), ..small.train };
+    small
+}
+
 fn outcome(small: &Small) -> Outcome {
     small.run().expect("every check holds").0
 }
@@ -34,7 +41,7 @@ fn accuracy(outcome: &Outcome) -> f64 {
 
 #[test]
 fn what_is_held_against_forgetting_helps_and_all_data_at_once_helps_most() {
-    let of = |preset| accuracy(&outcome(&small(preset)));
+    let of = |preset| accuracy(&outcome(&long(preset)));
     let (naive, replay, joint) = (of(Preset::DPsgd), of(Preset::Replay), of(Preset::Joint));
     assert!(naive + 0.02 < replay, "naive {naive}, replay {replay}");
     assert!(naive + 0.02 < joint, "naive {naive}, joint {joint}");
@@ -43,7 +50,7 @@ fn what_is_held_against_forgetting_helps_and_all_data_at_once_helps_most() {
 #[test]
 fn a_pull_of_no_strength_is_none_and_one_of_much_strength_keeps_the_first_task() {
     let pulled = |strength: f64| {
-        let mut small = small(Preset::DEwc);
+        let mut small = long(Preset::DEwc);
         small.parts.chain = vec![Link::Consolidate, Link::Clip(1.0)];
         small.parts.continual.consolidation.as_mut().expect("there is one").strength = strength;
         outcome(&small)
@@ -55,7 +62,7 @@ fn a_pull_of_no_strength_is_none_and_one_of_much_strength_keeps_the_first_task()
     };
     assert!(first_kept(&none) + 0.02 < first_kept(&strong), "{} {}", first_kept(&none), first_kept(&strong));
     // Importances are state that changes nothing while they do not pull.
-    let mut plain = small(Preset::DPsgd);
+    let mut plain = long(Preset::DPsgd);
     plain.parts = Parts { continual: plain.parts.continual.clone(), ..plain.parts };
     plain.parts.chain = vec![Link::Clip(1.0)];
     let memory = small(Preset::DEwc).parts.continual.consolidation;
@@ -114,8 +121,7 @@ fn the_mean_model_and_tasks_ahead_are_tested() {
 
 #[test]
 fn with_an_order_of_its_own_each_agent_has_learned_every_task_in_the_end() {
-    let mut small = small(Preset::Joint);
-    small.parts = Preset::Local.parts();
+    let mut small = long(Preset::Local);
     small.order = TaskOrder::PerAgent;
     let outcome = outcome(&small);
     for rows in &outcome.accuracy_per_agent {
