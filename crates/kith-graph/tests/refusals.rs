@@ -43,7 +43,7 @@ fn a_graph_that_cannot_be_says_what_would_be_accepted() {
         ("family = 'erdos-renyi'\nagents = 8\nprobability = 1.5", "(0, 1]", "1.5 given"),
         ("family = 'erdos-renyi'\nagents = 8\nprobability = nan", "(0, 1]", "NaN given"),
         ("family = 'erdos-renyi'\nagents = 50\nprobability = 0.001", "1000 draws", "larger probability"),
-        ("family = 'edges'", "needs the key `edges`", "edges, directed"),
+        ("family = 'edges'", "needs the key `edges`", "edges, rounds, directed"),
         ("family = 'edges'\nedges = []", "edges is empty", "[[0, 1]]"),
         ("family = 'edges'\nedges = []\nagents = 0", "at least 1 agents", "0 given"),
         ("family = 'edges'\nedges = [[0, 1], [2, 3]]", "not connected", "does not reach agents 2, 3"),

@@ -47,6 +47,8 @@ pub enum PayloadError {
 pub struct PayloadSpec {
     len: usize,
     vectors: usize,
+    /// Bytes that a consensus round adds: importances that are gossiped.
+    consensus_more: usize,
     compressor: Option<Compressor>,
     copies: bool,
     gradients: bool,
@@ -69,6 +71,8 @@ impl PayloadSpec {
             _ if self.is_gradient(leg) => (if found == 0 { 0 } else { whole }, None),
             Some(_) if self.copies && form == PayloadForm::Absolute && found == whole => (whole, None),
             Some(compressor) => (compressor.wire_len(self.len), Some(compressor)),
+            // A neighbour may be in its consensus rounds before this agent is, so both lengths are right at any time.
+            None if found == whole + self.consensus_more => (found, None),
             None => (whole, None),
         };
         if found != expected {
@@ -224,7 +228,8 @@ impl<E: Engine> Cohort<E> {
         let exchange = &self.parts.exchange;
         PayloadSpec {
             len: self.payload_len(),
-            vectors: 1 + usize::from(self.parts.tracks()) + usize::from(self.shares_importance),
+            vectors: 1 + usize::from(self.parts.tracks()),
+            consensus_more: self.consensus_more() as usize,
             compressor: exchange.compressor,
             copies: exchange.kind == ExchangeKind::Difference,
             gradients: exchange.kind == ExchangeKind::NeighbourGradients,
