@@ -35,6 +35,8 @@ pub enum Purpose {
     Representation = 11,
     /// Synthetic datasets.
     Synthetic = 12,
+    /// Random compressors of gradients that travel beside models.
+    CompressGradient = 17,
 }
 
 /// The random streams of one run.

@@ -21,6 +21,6 @@ pub use compress::{Bias, Compressor};
 pub use error::MethodError;
 pub use exchange::{LateFlow, Mixing};
 pub use spec::{
-    Agreement, Buffer, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts, Payload,
-    PerLayer, Preset,
+    Agreement, Buffer, Climb, ClimbNorm, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order,
+    Parts, Payload, PerLayer, Preset,
 };

@@ -3,7 +3,7 @@
 use kith_core::{AgentId, Batches};
 use kith_engine::{Engine, Point, Slot, Visit};
 
-use crate::chain::{self, GRADIENT, Rates, Registers};
+use crate::chain::{self, Ascent, GRADIENT, Rates, Registers};
 use crate::{Buffer, Cohort, ExchangeKind, Link, Oracle};
 
 /// Blocks of a visit, by slot.
@@ -54,7 +54,7 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
-    fn buffer(&self) -> Option<(Buffer, f64)> {
+    pub(crate) fn buffer(&self) -> Option<(Buffer, f64)> {
         self.parts.chain.iter().find_map(|link| match link {
             Link::QuasiGlobal { buffer, beta, .. } => Some((*buffer, *beta)),
             _ => None,
@@ -72,6 +72,7 @@ impl<E: Engine> Cohort<E> {
         let ratio = self.rate_ratio(every[0].learning_rate);
         let buffer = self.buffer().map(|(buffer, _)| buffer);
         let parts = &self.parts;
+        let ascent = Ascent::new(parts, &self.geometries[0].layout);
         let mut bench = Bench(Vec::with_capacity(3));
         let whole = bench.add(&mut self.whole);
         let base = in_coordinates.then_some(whole);
@@ -87,7 +88,7 @@ impl<E: Engine> Cohort<E> {
                 visit.copy(anchor, row);
             }
             for step in steps.clone() {
-                chain::step(visit, registers, &parts.chain, every[(step - first) as usize], batches, step);
+                chain::step(visit, registers, &parts.chain, every[(step - first) as usize], &ascent, batches, step);
             }
             if let (Some(anchor), Some(Buffer::Corrected)) = (anchor, buffer) {
                 visit.copy(anchor, row);

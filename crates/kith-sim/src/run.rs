@@ -1,10 +1,10 @@
 //! The run: takes rounds from the timeline and does their arithmetic on the cohort.
 
-use kith_core::{AgentId, Batches, Event, Key, Network, Position, Purpose, Round, Samples, Seeds, TaskId};
+use kith_core::{AgentId, Batches, Event, Key, Leg, Network, Position, Purpose, Round, Samples, Seeds, TaskId};
 use kith_data::{BatchOrder, Scenario, TaskData, representation_indices};
 use kith_engine::{Engine, initialise};
 use kith_graph::{Graph, Mixing as MixingMatrix};
-use kith_method::{Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Oracle, Parts, Rates, Setup};
+use kith_method::{Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Parts, Rates, Setup};
 use kith_protocol::{Agent, Config, Neighbour, Peer, Plan, RoundKind};
 use thiserror::Error;
 
@@ -197,8 +197,10 @@ impl<'a, E: Engine> Run<'a, E> {
             checks.remember(&self.cohort, &agents);
         }
         self.cohort.begin_task(task);
-        let (payload, full) = self.cohort.payload_bytes();
-        self.timeline.set_payload(payload, full);
+        for leg in [Leg::Both, Leg::Exchange] {
+            let (payload, full) = self.cohort.payload_bytes(leg);
+            self.timeline.set_payload(leg, payload, full);
+        }
         let data = self.data(task);
         let mut batches = BatchOrder::new(
             data.train.clone(),
@@ -287,10 +289,7 @@ impl<'a, E: Engine> Run<'a, E> {
         let epoch = steps.start / per_epoch;
         let at = |step: u64| self.position(task, plan.stage.index, step);
         let oracle = &self.experiment.parts.oracle;
-        let radius = |at: &Position| match oracle {
-            Oracle::Plain => 0.0,
-            Oracle::SharpnessAware { radius } => radius.at(at),
-        };
+        let radius = |at: &Position| oracle.radius().map_or(0.0, |radius| radius.at(at));
         let schedule = &self.experiment.train.learning_rate;
         let rates: Vec<Rates> = steps
             .clone()

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use kith_core::{AgentId, Digest, Digester, Round, TaskId};
+use kith_core::{AgentId, Digest, Digester, Leg, Round, TaskId};
 use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Late, Output, Plan, RoundKind, Stage, Time};
 
 use crate::link::Links;
@@ -108,8 +108,8 @@ pub struct Timeline {
     next: Round,
     waiting_since: Vec<Time>,
     waited: Vec<u64>,
-    payload_len: u64,
-    full_len: u64,
+    /// Bytes of a payload's body as it is and had it been whole: where agents compute and exchange, and where they only exchange.
+    payload: [(u64, u64); 2],
     basis_len: BTreeMap<TaskId, u64>,
     trace: Digester,
 }
@@ -138,8 +138,7 @@ impl Timeline {
             next: Round(0),
             waiting_since: vec![Time(0); count],
             waited: vec![0; count],
-            payload_len: 0,
-            full_len: 0,
+            payload: [(0, 0); 2],
             basis_len: BTreeMap::new(),
             trace: Digester::default(),
         };
@@ -149,9 +148,9 @@ impl Timeline {
         timeline
     }
 
-    /// From now on payload bodies have this many bytes; `full`, had they been whole.
-    pub fn set_payload(&mut self, bytes: u64, full: u64) {
-        (self.payload_len, self.full_len) = (bytes, full);
+    /// From now on payload bodies of rounds with such a leg have this many bytes; `full`, had they been whole.
+    pub fn set_payload(&mut self, leg: Leg, bytes: u64, full: u64) {
+        self.payload[usize::from(!leg.computes())] = (bytes, full);
     }
 
     /// Virtual time.
@@ -388,15 +387,17 @@ impl Timeline {
     }
 
     fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
+        let stage = self.settings.plan.stage(round);
+        let (payload, full) = self.payload[usize::from(stage.is_some_and(|stage| !stage.leg.computes()))];
         let body = match kind {
-            FrameKind::Payload | FrameKind::Absolute => self.payload_len,
+            FrameKind::Payload | FrameKind::Absolute => payload,
             FrameKind::Basis => self.basis_len.get(&task).copied().unwrap_or(0),
             FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => 0,
         };
         let header = HEADER_LEN as u64;
         let bytes = body + header;
-        let training = self.settings.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Train);
-        self.traffic.sent(from, to, task, kind, round, training, bytes, self.full_len + header);
+        let training = stage.is_some_and(|stage| stage.kind == RoundKind::Train);
+        self.traffic.sent(from, to, task, kind, round, training, bytes, full + header);
         match self.links.carry(self.now, from, to, round, bytes) {
             Some(arrival) => {
                 let kind = KINDS.iter().position(|known| *known == kind).unwrap_or(0) as u8;

@@ -164,6 +164,18 @@ impl NativeEngine {
     }
 }
 
+/// Each agent's rows of the blocks.
+fn rows_of<'b>(agents: &'b [AgentId], blocks: &'b mut [&mut NativeBlock]) -> Vec<(AgentId, Vec<&'b mut [f32]>)> {
+    let count = blocks.len();
+    let mut rows: Vec<_> = agents.iter().map(|agent| (*agent, Vec::with_capacity(count))).collect();
+    for block in blocks {
+        for ((_, rows), row) in rows.iter_mut().zip(block.pick_mut(agents.iter().copied())) {
+            rows.push(row);
+        }
+    }
+    rows
+}
+
 impl Engine for NativeEngine {
     type Block = NativeBlock;
     type Visit<'visit> = NativeVisit<'visit>;
@@ -198,15 +210,7 @@ impl Engine for NativeEngine {
         let plan = self.plan(geometry);
         let goal = self.goal(plan.as_ref());
         let scratch_len = geometry.layout.len();
-        let count = blocks.len();
-        let mut rows: Vec<Vec<&mut [f32]>> = agents.iter().map(|_| Vec::with_capacity(count)).collect();
-        for block in blocks {
-            for (rows, row) in rows.iter_mut().zip(block.pick_mut(agents.iter().copied())) {
-                rows.push(row);
-            }
-        }
-        let items = agents.iter().copied().zip(rows).collect();
-        self.spread(items, |(agent, rows): (AgentId, Vec<&mut [f32]>)| {
+        self.spread(rows_of(agents, blocks), |(agent, rows): (AgentId, Vec<&mut [f32]>)| {
             let mut workspace = self.workspace();
             workspace.prepare(scratch, scratch_len);
             let Workspace { pass, product, scratch: memory } = &mut *workspace;
@@ -215,6 +219,14 @@ impl Engine for NativeEngine {
             work(&mut visit);
             crate::port::Visit::losses(&visit)[0]
         })
+    }
+
+    fn rows<F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut NativeBlock], work: F)
+    where
+        F: Fn(AgentId, &mut [&mut [f32]]) + Sync,
+    {
+        assert!(blocks.iter().all(|block| block.row_len() == len), "blocks with rows of {len} numbers");
+        self.spread(rows_of(agents, blocks), |(agent, mut rows)| work(agent, &mut rows));
     }
 
     fn mix(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {

@@ -1,5 +1,7 @@
 //! One agent's rows under work, on one thread.
 
+use std::ops::Range;
+
 use kith_core::{AgentId, Batches};
 
 use super::buffer::Buffer;
@@ -151,10 +153,13 @@ impl Visit for NativeVisit<'_> {
         self.registers.get_mut(y).fill(0.0);
     }
 
-    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32) {
-        let norm = kernel::squared_norm(self.registers.get(x)).sqrt();
-        let factor = (f64::from(a) / (norm + f64::from(tiny))) as f32;
-        self.axpy(y, factor, x);
+    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32, parts: &[Range<usize>]) {
+        let (y, x) = self.registers.pair(y, x);
+        for part in parts {
+            let x = &x[part.clone()];
+            let factor = (f64::from(a) / (kernel::squared_norm(x).sqrt() + f64::from(tiny))) as f32;
+            kernel::axpy(&mut y[part.clone()], factor, x);
+        }
     }
 
     fn clip(&mut self, x: Slot, max: f32) {
