@@ -195,8 +195,8 @@ impl MixingPlan {
 
 /// Where rows live and arithmetic on them runs.
 ///
-/// Agents are addressed by their position in the cohort; `AgentId` here is that position (a process that hosts agents
-/// 8..16 maps its ids before it calls). Results are the same bits whatever the number of threads.
+/// Agents are addressed by their ids, whether the process hosts all of them or some: an engine that was told so holds rows
+/// of those only. Results are the same bits whatever the number of threads.
 pub trait Engine {
     /// Rows on this device.
     type Block;
@@ -205,7 +205,7 @@ pub trait Engine {
     where
         Self: 'visit;
 
-    /// A block of zeros, `[agents, len]`.
+    /// A block of zeros, `[agents, len]`: a row for each of so many agents, or of those that the process needs.
     fn block(&self, agents: usize, len: usize) -> Self::Block;
 
     /// Gives the block's rows another length and zeros them; memory is kept where it suffices.
@@ -234,18 +234,21 @@ pub trait Engine {
         F: for<'visit> Fn(&mut Self::Visit<'visit>) + Sync;
 
     /// Runs `work` on the host, for each agent with its rows of the blocks, all of `len` numbers: for what is neither a step nor
-    /// mixing, such as compression. What an agent's rows become depends on them alone.
-    fn rows<F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut Self::Block], work: F)
+    /// mixing, such as compression. What an agent's rows become depends on them alone. Returns what `work` did, in the order
+    /// of agents.
+    fn rows<R: Send, F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut Self::Block], work: F) -> Vec<R>
     where
-        F: Fn(AgentId, &mut [&mut [f32]]) + Sync,
+        F: Fn(AgentId, &mut [&mut [f32]]) -> R + Sync,
     {
         let mut memory = vec![0.0; len * blocks.len()];
-        for &agent in agents {
+        let mut one = |agent: &AgentId| {
             let mut rows: Vec<&mut [f32]> = memory.chunks_exact_mut(len.max(1)).collect();
-            blocks.iter().zip(&mut rows).for_each(|(block, row)| self.download(block, agent, row));
-            work(agent, &mut rows);
-            blocks.iter_mut().zip(&rows).for_each(|(block, row)| self.upload(block, agent, row));
-        }
+            blocks.iter().zip(&mut rows).for_each(|(block, row)| self.download(block, *agent, row));
+            let result = work(*agent, &mut rows);
+            blocks.iter_mut().zip(&rows).for_each(|(block, row)| self.upload(block, *agent, row));
+            result
+        };
+        agents.iter().map(&mut one).collect()
     }
 
     /// `out[i] ← Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.

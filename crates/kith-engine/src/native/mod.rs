@@ -17,7 +17,7 @@ mod registers;
 mod step;
 mod visit;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kith_core::{AgentId, Layout, Matrix, Network, Samples, Seeds, TaskId};
 use rand::Rng;
@@ -54,6 +54,7 @@ pub struct NativeEngine {
     objective: Objective,
     layout: Layout,
     seeds: Seeds,
+    roster: Option<Arc<[AgentId]>>,
     pool: Option<ThreadPool>,
     workspaces: Vec<Mutex<Workspace>>,
 }
@@ -94,13 +95,23 @@ impl NativeEngine {
             }
         };
         let workspaces = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(Self { objective, layout, seeds: Seeds::new(0), pool, workspaces })
+        Ok(Self { objective, layout, seeds: Seeds::new(0), roster: None, pool, workspaces })
     }
 
     /// The same engine with the run's random streams: dropout draws from each agent's own. Without, those of seed 0.
     #[must_use]
     pub fn with_seeds(self, seeds: Seeds) -> Self {
         Self { seeds, ..self }
+    }
+
+    /// The same engine for a process that hosts only some agents: blocks have rows for these alone. Agents keep their ids,
+    /// which seeds, minibatches and the order of sums go by.
+    #[must_use]
+    pub fn hosting(self, agents: impl IntoIterator<Item = AgentId>) -> Self {
+        let mut roster: Vec<AgentId> = agents.into_iter().collect();
+        roster.sort_unstable();
+        roster.dedup();
+        Self { roster: Some(roster.into()), ..self }
     }
 
     /// The layout of whole rows.
@@ -181,7 +192,10 @@ impl Engine for NativeEngine {
     type Visit<'visit> = NativeVisit<'visit>;
 
     fn block(&self, agents: usize, len: usize) -> NativeBlock {
-        NativeBlock::zeros(agents, len)
+        match &self.roster {
+            Some(roster) if agents > 0 => NativeBlock::of(Arc::clone(roster), len),
+            _ => NativeBlock::zeros(agents, len),
+        }
     }
 
     fn reshape(&self, block: &mut NativeBlock, len: usize) {
@@ -221,12 +235,12 @@ impl Engine for NativeEngine {
         })
     }
 
-    fn rows<F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut NativeBlock], work: F)
+    fn rows<R: Send, F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut NativeBlock], work: F) -> Vec<R>
     where
-        F: Fn(AgentId, &mut [&mut [f32]]) + Sync,
+        F: Fn(AgentId, &mut [&mut [f32]]) -> R + Sync,
     {
         assert!(blocks.iter().all(|block| block.row_len() == len), "blocks with rows of {len} numbers");
-        self.spread(rows_of(agents, blocks), |(agent, mut rows)| work(agent, &mut rows));
+        self.spread(rows_of(agents, blocks), |(agent, mut rows)| work(agent, &mut rows))
     }
 
     fn mix(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {

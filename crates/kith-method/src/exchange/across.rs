@@ -1,9 +1,11 @@
 //! Gradients across edges: own data at neighbours' models, and neighbours' data at the own model (NGM, NGC).
 
+use std::collections::BTreeMap;
+
 use kith_core::{AgentId, Batches, Layout, Purpose, Seeds};
 use kith_engine::{Engine, Geometry, MixingPlan, Point};
 
-use super::Mixing;
+use super::{Mixing, Wire};
 use crate::chain::{self, Ascent, Oracle, Rates, Registers};
 use crate::train::Bench;
 use crate::{Buffer, Cohort, Compressor, Exchange, Feedback};
@@ -25,6 +27,8 @@ pub(crate) struct Across<B> {
     crosses: Vec<B>,
     /// What compression lost so far of the gradients for the k-th neighbour.
     errors: Vec<B>,
+    /// What compressed gradients are on the wire, by sender and place; kept where other processes are sent any.
+    encoded: BTreeMap<(AgentId, usize), Vec<u8>>,
     learning_rate: f64,
 }
 
@@ -43,6 +47,7 @@ impl<B> Across<B> {
             mean: block(),
             crosses: (0..kept).map(|_| block()).collect(),
             errors: (0..errors).map(|_| block()).collect(),
+            encoded: BTreeMap::new(),
             learning_rate: 0.0,
         }
     }
@@ -55,9 +60,13 @@ impl<B> Across<B> {
     }
 
     /// Remembers whose models an agent has.
-    pub(crate) fn receive(&mut self, agents: usize, rows: &[Mixing<'_>]) {
+    pub(crate) fn receive(&mut self, agents: usize, rows: &[Mixing<'_>], wire: &Wire) {
         self.received.clear();
         self.received.resize(agents, Vec::new());
+        // What agents of other processes had is known when their gradients come.
+        for (agent, receivers) in wire.senders() {
+            self.received[agent.index()] = receivers.to_vec();
+        }
         for row in rows {
             self.received[row.agent.index()] = row.fresh.to_vec();
         }
@@ -80,6 +89,7 @@ impl<'a> Squeeze<'a> {
     }
 
     /// `g ← C(g + e)`, `e ← g + e − C(g + e)`, as receivers decode it. `lane` tells the gradients of one agent and step apart.
+    /// What goes over the wire, for each agent.
     fn apply<E: Engine>(
         &self,
         engine: &E,
@@ -87,27 +97,51 @@ impl<'a> Squeeze<'a> {
         agents: &[AgentId],
         gradient: &mut E::Block,
         error: Option<&mut E::Block>,
-    ) {
+    ) -> Vec<Vec<u8>> {
         let mut blocks: Vec<&mut E::Block> = [gradient].into_iter().chain(error).collect();
         engine.rows(self.layout.len(), agents, &mut blocks, |agent, rows| {
             let mut stream = self.seeds.agent(Purpose::CompressGradient, agent, self.place | lane);
             let mut squeeze = |sent: &[f32], out: &mut [f32]| {
                 let bytes = self.compressor.encode(sent, self.layout, &mut stream);
                 self.compressor.decode(&bytes, self.layout, out);
+                bytes
             };
             match rows {
                 [gradient, error] => {
                     error.iter_mut().zip(&**gradient).for_each(|(error, value)| *error += value);
-                    squeeze(error, gradient);
+                    let bytes = squeeze(error, gradient);
                     error.iter_mut().zip(&**gradient).for_each(|(error, sent)| *error -= sent);
+                    bytes
                 }
                 [gradient] => {
                     let value = gradient.to_vec();
-                    squeeze(&value, gradient);
+                    squeeze(&value, gradient)
                 }
                 _ => unreachable!("rows of one or two blocks are asked for"),
             }
-        });
+        })
+    }
+}
+
+impl<B> Across<B> {
+    /// Where the gradient is that `from` sends to `to`, its neighbour at this place; nothing if it had no model of `to` to take
+    /// one at.
+    pub(super) fn gradient_for(&self, from: AgentId, to: AgentId, place: usize) -> Option<&B> {
+        self.received.get(from.index())?.contains(&to).then(|| self.crosses.get(place))?
+    }
+
+    /// The gradient that `from` sends to its neighbour at this place, as its compressor wrote it.
+    pub(super) fn encoded(&self, from: AgentId, place: usize) -> Option<&[u8]> {
+        self.encoded.get(&(from, place)).map(Vec::as_slice)
+    }
+
+    /// Where to write the gradient that `from`, of another process, sent to `to`; nothing if it sent none.
+    pub(super) fn gradient_from(&mut self, from: AgentId, to: AgentId, place: usize, none: bool) -> Option<&mut B> {
+        if none {
+            self.received.get_mut(from.index())?.retain(|agent| *agent != to);
+            return None;
+        }
+        self.crosses.get_mut(place)
     }
 }
 
@@ -156,7 +190,10 @@ impl<E: Engine> Cohort<E> {
                 oracle.gradient(visit, Point { row, base: None }, slot);
             });
             if let Some(squeeze) = &squeeze {
-                squeeze.apply(&self.engine, place as u64, &users, cross, across.errors.get_mut(place));
+                let sent = squeeze.apply(&self.engine, place as u64, &users, cross, across.errors.get_mut(place));
+                if self.wire.is_open() {
+                    across.encoded.extend(users.iter().map(|user| (*user, place)).zip(sent));
+                }
             }
             let mut bench = Bench(Vec::new());
             let (sum, cross) = (bench.add(&mut across.at_neighbours), bench.add(cross));

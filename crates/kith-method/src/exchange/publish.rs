@@ -33,21 +33,29 @@ impl<E: Engine> Cohort<E> {
             |agent, row: &[f32]| compressor.encode(row, layout, &mut seeds.agent(Purpose::Compress, agent, round.0));
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
         let blocks = [trained, &mut self.public].into_iter().chain(&mut self.extra.error);
-        self.engine.rows(len, agents, &mut blocks.collect::<Vec<_>>(), |agent, rows| match rows {
+        let sent = self.engine.rows(len, agents, &mut blocks.collect::<Vec<_>>(), |agent, rows| match rows {
             [row, copy, ..] if copies => {
                 let mut difference = row.to_vec();
                 difference.iter_mut().zip(&**copy).for_each(|(value, copy)| *value -= copy);
                 let bytes = encode(agent, &difference);
                 compressor.decode(&bytes, layout, &mut difference);
                 copy.iter_mut().zip(&difference).for_each(|(copy, sent)| *copy += sent);
+                bytes
             }
             [row, sent, error] => {
                 error.iter_mut().zip(&**row).for_each(|(error, value)| *error += value);
-                compressor.decode(&encode(agent, error), layout, sent);
+                let bytes = encode(agent, error);
+                compressor.decode(&bytes, layout, sent);
                 error.iter_mut().zip(&**sent).for_each(|(error, sent)| *error -= sent);
+                bytes
             }
-            [row, sent] => compressor.decode(&encode(agent, row), layout, sent),
+            [row, sent] => {
+                let bytes = encode(agent, row);
+                compressor.decode(&bytes, layout, sent);
+                bytes
+            }
             _ => unreachable!("rows of two or three blocks are asked for"),
         });
+        agents.iter().zip(sent).for_each(|(agent, bytes)| self.wire.keep(*agent, bytes));
     }
 }

@@ -33,6 +33,23 @@ impl<B> Relay<B> {
 }
 
 impl<E: Engine> Cohort<E> {
+    /// The sum that `from` sends to `to` now, and how many models it is of: what [`Cohort::relay`] computes for a receiver in
+    /// the same process.
+    pub(super) fn relayed(&self, from: AgentId, to: AgentId) -> (Vec<f32>, u32) {
+        let len = self.geometries[0].layout.len();
+        let (mut sum, mut part) = (vec![0.0; len], vec![0.0; len]);
+        self.engine.download(self.coordinates.as_ref().unwrap_or(&self.whole), from, &mut sum);
+        let Some(relay) = &self.extra.relay else { return (sum, 1) };
+        let mut count = 1;
+        for (place, (peer, _)) in self.weights[from.index()].iter().enumerate().filter(|(_, (peer, _))| *peer != to) {
+            debug_assert_ne!(*peer, from, "nobody is a neighbour of itself");
+            self.engine.download(&relay.inbox[place], from, &mut part);
+            sum.iter_mut().zip(&part).for_each(|(sum, part)| *sum += part);
+            count += relay.counts[from.index()][place];
+        }
+        (sum, count)
+    }
+
     /// `m_{j→i} = x_j + Σ_{k≠i} m_{k→j}` with the sums of the round before, then
     /// `x_i ← x_i + γ ((x_i (N − Σ_j c_{j→i}) + Σ_j m_{j→i}) / N − x_i)`, c being how many models a sum is of.
     pub(super) fn relay(&mut self, rate: f64, rows: &[Mixing<'_>]) {
@@ -43,13 +60,19 @@ impl<E: Engine> Cohort<E> {
         let hears = |agent: AgentId, peer: AgentId| {
             rows.binary_search_by_key(&agent, |row| row.agent).is_ok_and(|at| rows[at].fresh.contains(&peer))
         };
-        let agents = || (0..weights.len()).map(AgentId::from);
+        let agents = || self.hosted.iter().copied();
         let mut counts = relay.counts.clone();
         for (place, out) in relay.next.iter_mut().enumerate() {
             let (mut plan, mut old) = (MixingPlan::default(), MixingPlan::default());
-            let mut pairs = Vec::new();
+            let (mut pairs, mut sums) = (Vec::new(), Vec::new());
             for agent in agents() {
-                match peer_at(agent, place).filter(|peer| hears(agent, *peer)) {
+                let peer = peer_at(agent, place).filter(|peer| hears(agent, *peer));
+                if let Some((sum, count)) = peer.and_then(|peer| self.wire.take_sum(peer, agent)) {
+                    sums.push((agent, sum));
+                    counts[agent.index()][place] = count;
+                    continue;
+                }
+                match peer.filter(|peer| self.hosted.binary_search(peer).is_ok()) {
                     Some(peer) => {
                         plan.push(agent, [(peer, 1.0)]);
                         pairs.push((agent, peer));
@@ -70,23 +93,23 @@ impl<E: Engine> Cohort<E> {
                 }
                 self.engine.mix_into(out, inbox, &plan);
             }
+            sums.iter().for_each(|(agent, sum)| self.engine.upload(out, *agent, sum));
         }
         relay.counts = counts;
         std::mem::swap(&mut relay.inbox, &mut relay.next);
         let share = rate / self.agents as f64;
-        let taking: Vec<bool> =
-            agents().map(|agent| rows.binary_search_by_key(&agent, |row| row.agent).is_ok()).collect();
+        let takes = |agent: AgentId| rows.binary_search_by_key(&agent, |row| row.agent).is_ok();
         let mut plan = MixingPlan::default();
         for agent in agents() {
-            let heard: u32 = relay.counts[agent.index()].iter().sum();
-            let own = if taking[agent.index()] { 1.0 - share * f64::from(heard) } else { 1.0 };
+            let heard: u64 = relay.counts[agent.index()].iter().map(|count| u64::from(*count)).sum();
+            let own = if takes(agent) { 1.0 - share * heard as f64 } else { 1.0 };
             plan.push(agent, [(agent, own as f32)]);
         }
         self.engine.mix(&mut self.public, trained, &plan);
         for (place, inbox) in relay.inbox.iter().enumerate() {
             let mut plan = MixingPlan::default();
             for agent in agents() {
-                if taking[agent.index()] && relay.counts[agent.index()][place] > 0 {
+                if takes(agent) && relay.counts[agent.index()][place] > 0 {
                     plan.push(agent, [(agent, share as f32)]);
                 }
             }
