@@ -58,7 +58,7 @@ pub(crate) struct Ascent {
 impl Ascent {
     /// As the method's oracle says, on rows of this layout.
     pub(crate) fn new(parts: &Parts, layout: &Layout) -> Self {
-        let whole = || vec![0..layout.len()];
+        let whole = || std::iter::once(0..layout.len()).collect();
         let Spec::SharpnessAware { norm, climbs, .. } = &parts.oracle else {
             return Self { parts: whole(), decay: 0.0 };
         };

@@ -74,9 +74,9 @@ fn relaying_is_the_rule_message_by_message() {
             add(row, -RATE, &g);
         }
         let mut sent = BTreeMap::new();
-        for from in 0..5 {
+        for (from, own) in x.iter().enumerate() {
             for to in neighbours(&world, from) {
-                let (mut sum, mut count) = (x[from].clone(), 1.0);
+                let (mut sum, mut count) = (own.clone(), 1.0);
                 for other in neighbours(&world, from).into_iter().filter(|other| *other != to) {
                     if let Some((message, models)) = messages.get(&(other, from)) {
                         add(&mut sum, 1.0, message);
