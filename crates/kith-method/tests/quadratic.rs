@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use kith_core::Tape;
 use kith_data::{QuadraticCase, Quadratics};
-use kith_method::{Buffer, Compressor, ExchangeKind, Link, Oracle, Parts, Preset};
+use kith_engine::NativeEngine;
+use kith_method::{Buffer, Cohort, Compressor, ExchangeKind, Link, Oracle, Parts, Preset};
 
 mod support;
 
-use support::{decentralized, distance, largest_gap, mean, trajectory};
+use support::{cohort, decentralized, distance, largest_gap, mean, trajectory, trajectory_with};
 
 /// f32 against f64 over twelve rounds.
 const TOLERANCE: f64 = 1e-4;
@@ -148,6 +150,41 @@ fn every_method_gives_the_same_numbers_again() {
         let run = || on_the_ring(preset.parts(), 0.02, 0.3, 5);
         assert_eq!(run(), run(), "{preset:?}");
     }
+}
+
+#[test]
+fn every_method_put_on_tape_before_any_leg_goes_on_to_the_same_bits() {
+    let file = ring();
+    for preset in decentralized() {
+        let whole = on_the_ring(preset.parts(), 0.02, 0.3, 4);
+        for cut in 0..4 * preset.parts().legs().len() as u64 {
+            let before = |mut old: Cohort<NativeEngine>, leg| {
+                if leg != cut {
+                    return old;
+                }
+                let mut bytes = Vec::new();
+                old.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+                let mut from = bytes.as_slice();
+                let mut fresh = cohort(&file, preset.parts(), &file.mixing);
+                fresh.carry(&mut Tape::playing(&mut from)).expect("it is the same set-up");
+                assert!(from.is_empty(), "{preset:?}: {} bytes were not played", from.len());
+                fresh
+            };
+            let resumed = trajectory_with(&file, preset.parts(), &file.mixing, 0.02, 0.3, 4, before);
+            assert_eq!(resumed, whole, "{preset:?} cut before leg {cut}");
+        }
+    }
+}
+
+#[test]
+fn state_of_another_method_is_refused() {
+    let file = ring();
+    let mut bytes = Vec::new();
+    let mut tracking = cohort(&file, Preset::GradientTracking.parts(), &file.mixing);
+    tracking.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+    let mut plain = cohort(&file, Preset::DPsgd.parts(), &file.mixing);
+    let error = plain.carry(&mut Tape::playing(&mut bytes.as_slice())).expect_err("trackers have no place");
+    assert_eq!(error.to_string(), "trackers: expected 0, found 1");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use kith_core::{AgentId, Digest, Digester, Leg, Round, TaskId};
+use kith_core::{AgentId, Digest, Digester, Round, TaskId};
 use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Output, Plan, RoundKind, Stage, Time};
 use kith_run::{RoundPlan, Row, Traffic};
 
@@ -122,9 +122,10 @@ impl Timeline {
         timeline
     }
 
-    /// From now on payload bodies of rounds with such a leg have this many bytes; `full`, had they been whole.
-    pub fn set_payload(&mut self, leg: Leg, bytes: u64, full: u64) {
-        self.payload[usize::from(!leg.computes())] = (bytes, full);
+    /// From now on payload bodies have so many bytes, and had they been whole: in legs where agents compute and exchange, and
+    /// in those where they only exchange.
+    pub fn set_payload(&mut self, sizes: [(u64, u64); 2]) {
+        self.payload = sizes;
     }
 
     /// Virtual time.
@@ -451,7 +452,7 @@ impl Timeline {
         *self.standing.entry(ahead).or_default() += 1;
         self.joins.entry(ahead).or_default().push((agent, source));
         let memory: u64 = self.basis_len.values().sum();
-        let bytes = self.full_len + memory + HEADER_LEN as u64;
+        let bytes = self.payload[1].1 + memory + HEADER_LEN as u64;
         let task = self.settings.plan.stage(ahead).map_or(TaskId(0), |stage| stage.task);
         self.traffic.resync(source, task, bytes);
         let arrival = self.links.carry_reliably(self.now, source, agent, bytes);

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod conv;
+mod dropout;
 mod linear;
 mod measure;
 mod mix;
@@ -14,6 +15,7 @@ mod plan;
 mod pool;
 mod quadratic;
 mod registers;
+mod scores;
 mod step;
 mod visit;
 

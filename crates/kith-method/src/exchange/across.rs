@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kith_core::{AgentId, Batches, Layout, Purpose, Seeds};
+use kith_core::{AgentId, Batches, Layout, Purpose, Seeds, Tape, TapeError};
 use kith_engine::{Engine, Geometry, MixingPlan, Point};
 
 use super::{Mixing, Wire};
@@ -57,6 +57,24 @@ impl<B> Across<B> {
             .into_iter()
             .chain(&mut self.crosses)
             .chain(&mut self.errors)
+    }
+
+    /// Carries everything over a tape; `block` carries a block.
+    pub(crate) fn carry(
+        &mut self,
+        tape: &mut Tape<'_>,
+        agents: usize,
+        mut block: impl FnMut(&mut Tape<'_>, &mut B) -> Result<(), TapeError>,
+    ) -> Result<(), TapeError> {
+        // What went over the wire is of no use after its leg.
+        let Self { alpha: _, received, visiting, own, at_neighbours, mean, crosses, errors, encoded: _, learning_rate } =
+            self;
+        tape.list("agents with models of neighbours", received, agents, |tape, from| {
+            tape.list("neighbours whose models came", from, agents, |tape, peer| peer.carry(tape))
+        })?;
+        tape.float(learning_rate)?;
+        let blocks = [visiting, own, at_neighbours, mean].into_iter().chain(crosses).chain(errors);
+        blocks.into_iter().try_for_each(|rows| block(tape, rows))
     }
 
     /// Remembers whose models an agent has.

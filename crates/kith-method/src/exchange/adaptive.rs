@@ -1,6 +1,6 @@
 //! AdaGossip: an averaging rate for each parameter, smaller where mixing moves it much.
 
-use kith_core::AgentId;
+use kith_core::{AgentId, Tape, TapeError};
 use kith_engine::Engine;
 
 use crate::Cohort;
@@ -26,6 +26,22 @@ impl<B> Adaptive<B> {
 
     pub(crate) fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
         [&mut self.residual, &mut self.moment].into_iter()
+    }
+
+    /// Carries everything over a tape; `block` carries a block.
+    pub(crate) fn carry(
+        &mut self,
+        tape: &mut Tape<'_>,
+        mut block: impl FnMut(&mut Tape<'_>, &mut B) -> Result<(), TapeError>,
+    ) -> Result<(), TapeError> {
+        // Residuals are written before they are read.
+        let Self { beta: _, residual: _, moment, rounds } = self;
+        for count in rounds {
+            let mut seen = *count as usize;
+            tape.count("rounds of adaptive mixing", &mut seen, u32::MAX as usize)?;
+            *count = seen as u32;
+        }
+        block(tape, moment)
     }
 
     /// A task begins.

@@ -1,6 +1,6 @@
 //! RelaySGD: sums of models travel along a tree, and each agent takes the mean of all that reached it.
 
-use kith_core::AgentId;
+use kith_core::{AgentId, Tape, TapeError};
 use kith_engine::{Engine, MixingPlan};
 
 use super::Mixing;
@@ -26,6 +26,22 @@ impl<B> Relay<B> {
         self.inbox.iter_mut().chain(&mut self.next)
     }
 
+    /// Carries everything over a tape; `block` carries a block.
+    pub(crate) fn carry(
+        &mut self,
+        tape: &mut Tape<'_>,
+        mut block: impl FnMut(&mut Tape<'_>, &mut B) -> Result<(), TapeError>,
+    ) -> Result<(), TapeError> {
+        // The next sums are written before they are read.
+        let Self { inbox, next: _, counts } = self;
+        for count in counts.iter_mut().flatten() {
+            let mut models = *count as usize;
+            tape.count("models in a relayed sum", &mut models, u32::MAX as usize)?;
+            *count = models as u32;
+        }
+        inbox.iter_mut().try_for_each(|rows| block(tape, rows))
+    }
+
     /// A task begins: nothing has reached anybody.
     pub(crate) fn begin(&mut self) {
         self.counts.iter_mut().for_each(|counts| counts.fill(0));
@@ -40,11 +56,11 @@ impl<E: Engine> Cohort<E> {
         let (mut sum, mut part) = (vec![0.0; len], vec![0.0; len]);
         self.engine.download(self.coordinates.as_ref().unwrap_or(&self.whole), from, &mut sum);
         let Some(relay) = &self.extra.relay else { return (sum, 1) };
-        let mut count = 1;
+        let mut count = 1_u32;
         for (place, _) in self.weights[from.index()].iter().enumerate().filter(|(_, (peer, _))| *peer != to) {
             self.engine.download(&relay.inbox[place], from, &mut part);
             sum.iter_mut().zip(&part).for_each(|(sum, part)| *sum += part);
-            count += relay.counts[from.index()][place];
+            count = relay.counts[from.index()][place].saturating_add(count);
         }
         (sum, count)
     }
@@ -87,7 +103,8 @@ impl<E: Engine> Cohort<E> {
                 for &(agent, peer) in &pairs {
                     if peer_at(peer, from).is_some_and(|other| other != agent) {
                         plan.push(agent, [(peer, 1.0)]);
-                        counts[agent.index()][place] += relay.counts[peer.index()][from];
+                        let count = &mut counts[agent.index()][place];
+                        *count = count.saturating_add(relay.counts[peer.index()][from]);
                     }
                 }
                 self.engine.mix_into(out, inbox, &plan);

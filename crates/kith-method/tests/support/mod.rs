@@ -72,8 +72,21 @@ pub(crate) fn trajectory(
     gamma: f64,
     rounds: u64,
 ) -> Vec<Vec<Vec<f64>>> {
+    trajectory_with(file, parts, mixing, rate, gamma, rounds, |cohort, _| cohort)
+}
+
+/// As [`trajectory`]; `before` may put another cohort in the place of the one before each leg.
+pub(crate) fn trajectory_with(
+    file: &Quadratics,
+    parts: Parts,
+    mixing: &[Vec<f64>],
+    rate: f64,
+    gamma: f64,
+    rounds: u64,
+    before: impl Fn(Cohort<NativeEngine>, u64) -> Cohort<NativeEngine>,
+) -> Vec<Vec<Vec<f64>>> {
     let everybody: Vec<usize> = (0..file.initial.len()).collect();
-    Course { rate, gamma, rounds, threads: 1, living: &everybody }.states(file, parts, mixing)
+    Course { rate, gamma, rounds, threads: 1, living: &everybody }.states_with(file, parts, mixing, before)
 }
 
 /// How a cohort is driven.
@@ -89,6 +102,16 @@ pub(crate) struct Course<'a> {
 impl Course<'_> {
     /// The states after each round, `[round][agent][dimension]`.
     pub(crate) fn states(&self, file: &Quadratics, parts: Parts, mixing: &[Vec<f64>]) -> Vec<Vec<Vec<f64>>> {
+        self.states_with(file, parts, mixing, |cohort, _| cohort)
+    }
+
+    fn states_with(
+        &self,
+        file: &Quadratics,
+        parts: Parts,
+        mixing: &[Vec<f64>],
+        before: impl Fn(Cohort<NativeEngine>, u64) -> Cohort<NativeEngine>,
+    ) -> Vec<Vec<Vec<f64>>> {
         let legs = parts.legs();
         let radius = parts.oracle.radius().map_or(0.0, |radius| radius.at(&kith_core::Position::default()));
         let mut cohort = cohort_on(file, parts, mixing, self.threads);
@@ -108,6 +131,7 @@ impl Course<'_> {
                 .map(|(&agent, peers)| Mixing { agent, fresh: peers, opened: peers, late: Vec::new() })
                 .collect();
             for (part, &leg) in legs.iter().enumerate() {
+                cohort = before(cohort, round * legs.len() as u64 + part as u64);
                 if leg.computes() {
                     let rates = Rates { learning_rate: self.rate, radius };
                     cohort.train(&agents, round..round + 1, &NoData, |_| rates);
