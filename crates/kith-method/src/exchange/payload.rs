@@ -263,7 +263,9 @@ impl<E: Engine> Cohort<E> {
     /// Makes ready what these agents send in a leg whose local work is done: call it before [`Cohort::payload`].
     pub fn offer(&mut self, round: Round, leg: Leg, agents: &[AgentId]) {
         let sends_first = self.parts.exchange.order != Order::MixThenSend;
-        if leg.exchanges() && self.has_public() && sends_first && self.parts.exchange.kind != ExchangeKind::None {
+        let kind = self.parts.exchange.kind;
+        let sends_models = leg.exchanges() && !(kind == ExchangeKind::NeighbourGradients && leg == Leg::Both);
+        if sends_models && self.has_public() && sends_first && kind != ExchangeKind::None {
             let rows = agents.iter().map(|&agent| Mixing { agent, fresh: &[], opened: &[], late: Vec::new() });
             self.publish(round, &rows.collect::<Vec<_>>());
             self.wire.offered = Some(round);
