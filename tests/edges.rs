@@ -9,12 +9,13 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate, and the kith crates it may name.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("kith-core", &[]),
     ("kith-graph", &["kith-core"]),
     ("kith-data", &["kith-core"]),
     ("kith-subspace", &["kith-core"]),
     ("kith-engine", &["kith-core"]),
+    ("kith-burn", &["kith-core", "kith-engine"]),
     ("kith-method", &["kith-core", "kith-engine", "kith-subspace"]),
     ("kith-protocol", &["kith-core"]),
     (
@@ -24,6 +25,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
     (
         "kith",
         &[
+            "kith-burn",
             "kith-core",
             "kith-data",
             "kith-engine",

@@ -1,5 +1,6 @@
 //! From a resolved arm to a run: the one place where all crates meet.
 
+use kith_burn::BurnError;
 use kith_core::{Network, NetworkError, Seeds, Shape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{EngineError, NativeEngine, Objective};
@@ -8,12 +9,15 @@ use kith_sim::{Checked, Observer, Outcome, SimError};
 use thiserror::Error;
 
 use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
+use crate::device::OpenDevice;
 
-/// How to run an arm; nothing here changes a result.
-#[derive(Clone, Copy, Debug)]
+/// How to run an arm; nothing here changes a result, but by rounding.
+#[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Threads of the engine.
+    /// Threads of the native engine.
     pub threads: usize,
+    /// Where the arithmetic runs.
+    pub device: OpenDevice,
     /// Whether the checkers watch.
     pub check: bool,
 }
@@ -36,6 +40,9 @@ pub enum RunError {
     /// The engine cannot be used.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] BurnError),
     /// The run failed.
     #[error(transparent)]
     Run(#[from] SimError),
@@ -95,8 +102,7 @@ pub fn run_arm(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
-    let engine =
-        NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?.with_seeds(Seeds::new(arm.seed));
+    let seeds = Seeds::new(arm.seed);
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
         graph: &parts.graph,
@@ -107,9 +113,20 @@ pub fn run_arm(
         train: arm.train.clone(),
         links: arm.links.clone(),
         faults: arm.faults.clone(),
-        seeds: Seeds::new(arm.seed),
+        seeds,
         checked: if watched { Checked::Yes } else { Checked::No },
     };
-    let (outcome, _) = kith_sim::run(engine, experiment, observer)?;
-    Ok(outcome)
+    match options.device {
+        OpenDevice::Cpu => {
+            let engine = NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?;
+            Ok(kith_sim::run(engine.with_seeds(seeds), experiment, observer)?.0)
+        }
+        #[cfg(feature = "gpu")]
+        OpenDevice::Gpu(opened) => {
+            let engine = kith_burn::BurnEngine::new(parts.network.clone(), opened)?;
+            Ok(kith_sim::run(engine.with_seeds(seeds), experiment, observer)?.0)
+        }
+        #[cfg(not(feature = "gpu"))]
+        OpenDevice::Gpu(opened) => Err(BurnError::NotBuilt { name: opened.backend().name() }.into()),
+    }
 }

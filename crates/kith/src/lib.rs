@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod device;
 pub mod run;
 pub mod summary;
 mod table;

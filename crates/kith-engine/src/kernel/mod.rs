@@ -15,7 +15,7 @@ mod skinny;
 
 pub(crate) use general::{Grid, GridMut, product_of_grids};
 pub(crate) use pages::prefer_huge_pages;
-pub(crate) use patches::{Window, add_patches, patches};
+pub(crate) use patches::{add_patches, patches};
 pub(crate) use planes::{
     affine, centred_products, combine_affine, deviation, mask, max_pool, multiply, rectify, spread_mean, sum,
     window_mean,

@@ -1,7 +1,7 @@
 //! Arithmetic on the numbers of a channel. Sums are taken in sixteen lanes over blocks and added up in f64, in an order that
 //! depends on lengths alone.
 
-use super::Window;
+use crate::plan::Window;
 
 /// Numbers that are summed in f32 before they are added to a sum in f64.
 const BLOCK: usize = 1024;

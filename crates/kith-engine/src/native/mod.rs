@@ -10,11 +10,9 @@ mod measure;
 mod mix;
 mod norm;
 mod pass;
-mod plan;
 mod pool;
 mod quadratic;
 mod registers;
-mod step;
 mod visit;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +25,7 @@ use rayon::prelude::*;
 use crate::error::EngineError;
 use crate::initialise::initialise;
 use crate::kernel::Start;
+use crate::plan::Plan;
 use crate::port::{Engine, Geometry, MixingPlan, Score};
 
 pub use buffer::NativeBlock;
@@ -35,7 +34,6 @@ pub use visit::NativeVisit;
 
 use buffer::Buffer;
 use pass::Pass;
-use plan::Plan;
 use registers::Registers;
 use visit::Goal;
 

@@ -2,17 +2,15 @@
 
 use std::ops::Range;
 
-use kith_core::{AgentId, Batches, Purpose, Samples};
-use rand::Rng;
+use kith_core::{AgentId, Batches, Samples};
 use rand_chacha::ChaCha8Rng;
 
 use super::buffer::Buffer;
 use super::conv::Conv;
-use super::plan::{Hold, Plan, Relu};
 use super::registers::Registers;
-use super::step::{Op, Step, Value};
 use super::{linear, norm, pool};
 use crate::kernel::{axpy, keep_only, mask, multiply, rectify};
+use crate::plan::{Hold, Op, Plan, Relu, Step, Value, draw_mask};
 use crate::port::{Point, Slot};
 
 /// Which gradient is wanted.
@@ -77,10 +75,7 @@ impl Pass {
         batches.indices(agent, step, &mut indices);
         self.load(plan, batches.samples(), &indices);
         self.indices = indices;
-        // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
-        let label = (u64::from(plan.task.0) << 40) + step;
-        let drops = plan.steps.iter().any(|step| step.dropped.is_some());
-        self.stream = plan.seeds.filter(|_| drops).map(|seeds| seeds.agent(Purpose::Dropout, agent, label));
+        self.stream = plan.dropout_stream(agent, step);
     }
 
     /// Reads the samples at `indices`.
@@ -367,18 +362,6 @@ impl Pass {
                 pool::patch_rows(window, self.batch, x, columns, out);
             }
             _ => out.extend_from_slice(x),
-        }
-    }
-}
-
-/// Zeros with the chance `dropped / 65 536`, and what makes up for them elsewhere; two numbers a 32-bit word.
-fn draw_mask(mask: &mut [f32], dropped: u16, stream: &mut ChaCha8Rng) {
-    let scale = 65_536.0 / (65_536.0 - f32::from(dropped));
-    let factor = |word: u32| if word < u32::from(dropped) { 0.0 } else { scale };
-    for pair in mask.chunks_mut(2) {
-        let word = stream.next_u32();
-        for (value, word) in pair.iter_mut().zip([word & 0xFFFF, word >> 16]) {
-            *value = factor(word);
         }
     }
 }

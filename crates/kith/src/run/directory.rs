@@ -8,6 +8,7 @@ use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{RunError, process};
+use crate::device::OpenDevice;
 
 /// A new directory `<dir>/<name>/<time>-<hash>/`.
 #[derive(Clone, Debug)]
@@ -30,9 +31,9 @@ pub struct Manifest {
     pub experiment_hash: Digest,
     /// Seeds of the arms, in order.
     pub seeds: Vec<u64>,
-    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count.
+    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count; D3, alike up to rounding.
     pub grade: String,
-    /// Device.
+    /// Device: `cpu`, or how it is reached and the adapter's name.
     pub device: String,
     /// Threads of the engine.
     pub threads: usize,
@@ -49,7 +50,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    pub(crate) fn new(experiment: &crate::config::Experiment, hash: Digest, threads: usize) -> Self {
+    pub(crate) fn new(
+        experiment: &crate::config::Experiment,
+        hash: Digest,
+        threads: usize,
+        device: &OpenDevice,
+    ) -> Self {
         Self {
             kith_version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("KITH_COMMIT").map(str::to_owned),
@@ -57,8 +63,8 @@ impl Manifest {
             experiment: experiment.name.clone(),
             experiment_hash: hash,
             seeds: experiment.arms.iter().map(|arm| arm.seed).collect(),
-            grade: "D0".to_owned(),
-            device: "cpu".to_owned(),
+            grade: device.grade().to_owned(),
+            device: device.label(),
             threads,
             host_cores: std::thread::available_parallelism().map_or(1, usize::from),
             host_os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),

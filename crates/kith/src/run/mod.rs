@@ -19,6 +19,7 @@ pub use progress::Talk;
 
 use crate::compose::{self, RunOptions};
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
+use crate::device::OpenDevice;
 use crate::summary::{ArmSummary, Summary};
 use directory::{Metrics, RunDirectory};
 use figures::Series;
@@ -26,13 +27,15 @@ use process::Interrupt;
 use progress::Display;
 use recorder::Recorder;
 
-/// How to run; nothing here changes a result.
+/// How to run; nothing here changes a result, but by rounding.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
     /// Threads of the engine.
     pub threads: usize,
+    /// Where the arithmetic runs; on a GPU results differ by rounding.
+    pub device: OpenDevice,
     /// Whether the simulator's checkers watch.
     pub check: bool,
     /// Whether progress is shown.
@@ -102,7 +105,7 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     let experiment = &loaded.experiment;
     let hash = experiment.hash()?;
     let directory = prepare(loaded, settings, &hash)?;
-    let mut manifest = Manifest::new(experiment, hash, settings.threads);
+    let mut manifest = Manifest::new(experiment, hash, settings.threads, &settings.device);
     directory.write_json("manifest.json", &manifest)?;
     let mut running = Running {
         loaded,
@@ -169,7 +172,11 @@ impl Running<'_> {
     fn arm(&mut self, arm: &ResolvedArm) -> Result<(ArmSummary, recorder::Curve, Vec<f32>), RunError> {
         let display = Display::new(&arm.name, self.settings.talk);
         let mut recorder = Recorder::new(&arm.name, &mut self.metrics, display, self.interrupt.clone());
-        let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
+        let options = RunOptions {
+            threads: self.settings.threads,
+            device: self.settings.device.clone(),
+            check: self.settings.check,
+        };
         let result = compose::run_arm(arm, &self.search, options, &mut recorder);
         let (measured, curve) = recorder.finish();
         match result {
