@@ -19,9 +19,10 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("kith-method", &["kith-core", "kith-engine", "kith-subspace"]),
     ("kith-protocol", &["kith-core"]),
     (
-        "kith-sim",
+        "kith-run",
         &["kith-core", "kith-data", "kith-engine", "kith-graph", "kith-method", "kith-protocol", "kith-subspace"],
     ),
+    ("kith-sim", &["kith-core", "kith-engine", "kith-method", "kith-protocol", "kith-run"]),
     (
         "kith",
         &[
@@ -32,6 +33,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
             "kith-graph",
             "kith-method",
             "kith-protocol",
+            "kith-run",
             "kith-sim",
             "kith-subspace",
         ],

@@ -5,7 +5,7 @@ use kith_core::{Network, NetworkError, Seeds, Shape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Mixing};
-use kith_sim::{Checked, Observer, Outcome, SimError};
+use kith_sim::{Checked, Observer, Outcome, SimError, Work};
 use thiserror::Error;
 
 use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
@@ -76,6 +76,20 @@ impl Parts {
         network.layout().map_err(|error| misfit(arm, scenario.shape, &error))?;
         Ok(Self { graph, mixing, scenario, network })
     }
+
+    /// What the arm learns, with these parts.
+    #[must_use]
+    pub fn work(&self, arm: &ResolvedArm) -> Work<'_> {
+        Work {
+            graph: &self.graph,
+            mixing: &self.mixing,
+            scenario: &self.scenario,
+            network: &self.network,
+            parts: arm.parts(),
+            train: arm.train.clone(),
+            seeds: Seeds::new(arm.seed),
+        }
+    }
 }
 
 /// A network that does not fit the data, at the key that says so.
@@ -105,15 +119,9 @@ pub fn run_arm(
     let seeds = Seeds::new(arm.seed);
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
-        graph: &parts.graph,
-        mixing: &parts.mixing,
-        scenario: &parts.scenario,
-        network: &parts.network,
-        parts: arm.parts(),
-        train: arm.train.clone(),
+        work: parts.work(arm),
         links: arm.links.clone(),
         faults: arm.faults.clone(),
-        seeds,
         checked: if watched { Checked::Yes } else { Checked::No },
     };
     match options.device {

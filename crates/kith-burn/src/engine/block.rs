@@ -1,6 +1,7 @@
 //! Blocks: rows on the device, in chunks of agents.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kith_core::AgentId;
@@ -12,6 +13,8 @@ use crate::engine::rows::{Rows, read, tensor};
 pub struct BurnBlock {
     agents: usize,
     len: usize,
+    /// Whose rows these are, ascending; without, those of the first agents.
+    roster: Option<Arc<[AgentId]>>,
     /// Agents of a chunk, but for the last.
     step: usize,
     /// One a chunk; none where rows hold no number.
@@ -19,9 +22,15 @@ pub struct BurnBlock {
 }
 
 impl BurnBlock {
-    pub(crate) fn zeros(agents: usize, len: usize, step: usize, device: &Device) -> Self {
+    pub(crate) fn zeros(
+        agents: usize,
+        roster: Option<Arc<[AgentId]>>,
+        len: usize,
+        step: usize,
+        device: &Device,
+    ) -> Self {
         let count = agents.div_ceil(step);
-        let mut block = Self { agents, len, step, chunks: vec![None; count] };
+        let mut block = Self { agents, roster, len, step, chunks: vec![None; count] };
         block.reshape(len, device);
         block
     }
@@ -52,15 +61,23 @@ impl BurnBlock {
         self.chunks.len()
     }
 
-    /// The agents of a chunk.
+    /// The rows of a chunk.
     pub(crate) fn range(&self, chunk: usize) -> Range<usize> {
         chunk * self.step..self.agents.min((chunk + 1) * self.step)
     }
 
+    /// Which row is the agent's.
+    pub(crate) fn index(&self, agent: AgentId) -> usize {
+        let index = match &self.roster {
+            None => (agent.index() < self.agents).then_some(agent.index()),
+            Some(roster) => roster.binary_search(&agent).ok(),
+        };
+        index.unwrap_or_else(|| panic!("agent {agent} in a block of {} rows", self.agents))
+    }
+
     /// An agent's chunk and its place in it.
     fn place(&self, agent: AgentId) -> (usize, usize) {
-        let index = agent.index();
-        assert!(index < self.agents, "agent {agent} in a block of {} rows", self.agents);
+        let index = self.index(agent);
         (index / self.step, index % self.step)
     }
 

@@ -41,8 +41,9 @@ impl BurnEngine {
                 let mut terms: Vec<Terms> = vec![Vec::new(); count];
                 for (&place, row) in places.iter().zip(rows.clone()) {
                     let range = input.range(source);
-                    let inside = plan.row(row).1.iter().filter(|(agent, _)| range.contains(&agent.index()));
-                    terms[place] = inside.map(|(agent, c)| (agent.index() - range.start, *c)).collect();
+                    let sources = plan.row(row).1.iter().map(|(agent, c)| (input.index(*agent), *c));
+                    let inside = sources.filter(|(index, _)| range.contains(index));
+                    terms[place] = inside.map(|(index, c)| (index - range.start, c)).collect();
                 }
                 if let Some(product) = self.product(&terms, from) {
                     sum = Some(match sum {

@@ -14,6 +14,8 @@ mod pool;
 mod rows;
 mod visit;
 
+use std::sync::Arc;
+
 use kith_core::{AgentId, Layout, Matrix, Network, Samples, Seeds, TaskId};
 use kith_engine::plan::{Op, Plan};
 use kith_engine::{Engine, Geometry, MixingPlan, Score};
@@ -56,6 +58,7 @@ pub struct BurnEngine {
     seeds: Seeds,
     name: String,
     limits: Limits,
+    roster: Option<Arc<[AgentId]>>,
     pub(crate) constants: Constants,
 }
 
@@ -68,7 +71,7 @@ impl BurnEngine {
         let layout = network.layout()?;
         let name = opened.name().to_owned();
         let constants = Constants::new(opened.device);
-        Ok(Self { network, layout, seeds: Seeds::new(0), name, limits: Limits::default(), constants })
+        Ok(Self { network, layout, seeds: Seeds::new(0), name, limits: Limits::default(), roster: None, constants })
     }
 
     /// The same engine with the run's random streams: dropout draws from each agent's own. Without, those of seed 0.
@@ -81,6 +84,15 @@ impl BurnEngine {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same engine for a process that hosts only some agents: blocks have rows for these alone. Agents keep their ids.
+    #[must_use]
+    pub fn hosting(self, agents: impl IntoIterator<Item = AgentId>) -> Self {
+        let mut roster: Vec<AgentId> = agents.into_iter().collect();
+        roster.sort_unstable();
+        roster.dedup();
+        Self { roster: Some(roster.into()), ..self }
     }
 
     /// The layout of whole rows.
@@ -142,7 +154,9 @@ impl Engine for BurnEngine {
     type Visit<'visit> = BurnVisit<'visit>;
 
     fn block(&self, agents: usize, len: usize) -> BurnBlock {
-        BurnBlock::zeros(agents, len, self.step(), self.device())
+        let roster = self.roster.clone().filter(|_| agents > 0);
+        let agents = roster.as_ref().map_or(agents, |roster| roster.len());
+        BurnBlock::zeros(agents, roster, len, self.step(), self.device())
     }
 
     fn reshape(&self, block: &mut BurnBlock, len: usize) {

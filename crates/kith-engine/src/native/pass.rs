@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::buffer::Buffer;
 use super::conv::Conv;
 use super::registers::Registers;
+use super::scores::{cross_entropy, largest};
 use super::{linear, norm, pool};
 use crate::kernel::{axpy, keep_only, mask, multiply, rectify};
 use crate::plan::{Hold, Op, Plan, Relu, Step, Value, draw_mask};
@@ -73,23 +74,34 @@ impl Pass {
     pub(crate) fn load_batch(&mut self, plan: &Plan<'_>, batches: &dyn Batches, agent: AgentId, step: u64) {
         let mut indices = std::mem::take(&mut self.indices);
         batches.indices(agent, step, &mut indices);
-        self.load(plan, batches.samples(), &indices);
+        self.label(plan, batches.samples(), &indices);
+        batches.read(agent, step, &indices, self.inputs_mut(plan));
         self.indices = indices;
         self.stream = plan.dropout_stream(agent, step);
     }
 
-    /// Reads the samples at `indices`.
+    /// Reads the samples at `indices`, as they are.
     pub(crate) fn load(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
+        self.label(plan, samples, indices);
+        let width = plan.values[0].len();
+        for (&index, sample) in indices.iter().zip(self.inputs_mut(plan).chunks_exact_mut(width)) {
+            samples.read(index, sample);
+        }
+    }
+
+    /// Makes room for a minibatch and takes its classes.
+    fn label(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
         let width = plan.values[0].len();
         assert_eq!(samples.input_len(), width, "numbers in one sample; the network takes {width}");
         self.prepare(plan, indices.len());
         self.stream = None;
         self.labels.clear();
-        let input = &mut self.values[0].as_mut()[..indices.len() * width];
-        for (&index, sample) in indices.iter().zip(input.chunks_exact_mut(width)) {
-            samples.read(index, sample);
-            self.labels.push(samples.label(index));
-        }
+        self.labels.extend(indices.iter().map(|&index| samples.label(index)));
+    }
+
+    /// The minibatch's inputs, to write.
+    fn inputs_mut(&mut self, plan: &Plan<'_>) -> &mut [f32] {
+        &mut self.values[0].as_mut()[..self.batch * plan.values[0].len()]
     }
 
     /// Reads the samples of a range.
@@ -364,31 +376,4 @@ impl Pass {
             _ => out.extend_from_slice(x),
         }
     }
-}
-
-/// Cross-entropy in nats of one sample; `delta` becomes softmax − one-hot.
-fn cross_entropy(scores: &[f32], label: u32, delta: &mut [f32]) -> f64 {
-    let label = label as usize;
-    assert!(label < scores.len(), "class {label} of a head with {} classes", scores.len());
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for (delta, score) in delta.iter_mut().zip(scores) {
-        *delta = (score - largest).exp();
-        sum += *delta;
-    }
-    let share = 1.0 / sum;
-    delta.iter_mut().for_each(|value| *value *= share);
-    delta[label] -= 1.0;
-    f64::from(sum).ln() - f64::from(scores[label] - largest)
-}
-
-/// The first of the largest scores.
-fn largest(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (class, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = class;
-        }
-    }
-    best
 }
