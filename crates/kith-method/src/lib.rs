@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod preset;
 mod spec;
+mod state;
 mod train;
 
 pub use chain::Rates;

@@ -1,15 +1,18 @@
 //! From a resolved arm to a run: the one place where all crates meet.
 
+use std::io::Read;
+
 use kith_burn::BurnError;
-use kith_core::{Network, NetworkError, Seeds, Shape};
+use kith_core::{Digest, Network, NetworkError, Seeds, Shape, Tape};
 use kith_data::{DataError, Scenario, SearchPath};
-use kith_engine::{EngineError, NativeEngine, Objective};
+use kith_engine::{Engine, EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Mixing};
-use kith_sim::{Checked, Observer, Outcome, SimError, Work};
+use kith_sim::{Checked, Observer, Outcome, SimError, StartFrom, Work};
 use thiserror::Error;
 
 use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
 use crate::device::OpenDevice;
+use crate::weights;
 
 /// How to run an arm; nothing here changes a result, but by rounding.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub struct Parts {
     pub scenario: Scenario,
     /// What is trained.
     pub network: Network,
+    /// What all agents start with, if not drawn.
+    pub start: Option<Vec<f32>>,
 }
 
 impl Parts {
@@ -74,7 +79,8 @@ impl Parts {
         check_against_data(arm, &DataShape { shards: scenario.tasks.iter().map(sizes).collect() })?;
         let network = arm.network.network(scenario.shape, scenario.classes, scenario.tasks.len());
         network.layout().map_err(|error| misfit(arm, scenario.shape, &error))?;
-        Ok(Self { graph, mixing, scenario, network })
+        let start = arm.train.start_from.as_ref().map(|from| start(&network, from)).transpose()?;
+        Ok(Self { graph, mixing, scenario, network, start })
     }
 
     /// What the arm learns, with these parts.
@@ -88,8 +94,22 @@ impl Parts {
             parts: arm.parts(),
             train: arm.train.clone(),
             seeds: Seeds::new(arm.seed),
+            start: self.start.as_deref(),
         }
     }
+}
+
+/// The weights of `train.start_from`, which must be those that the experiment was resolved with.
+fn start(network: &Network, from: &StartFrom) -> Result<Vec<f32>, DataProblem> {
+    let problem = |message: String| {
+        let accepted = "accepted: a safetensors file with the tensors that `kith check` shows, as F32".to_owned();
+        DataProblem { path: "train.start_from".to_owned(), message, accepted }
+    };
+    let bytes = std::fs::read(&from.file).map_err(|error| problem(format!("cannot read {}: {error}", from.file)))?;
+    if from.sha256.is_some_and(|expected| expected != Digest::of(&bytes)) {
+        return Err(problem(format!("{} has changed since it was digested", from.file)));
+    }
+    weights::read(network, &bytes).map_err(|error| problem(format!("{}: {error}", from.file)))
 }
 
 /// A network that does not fit the data, at the key that says so.
@@ -105,7 +125,7 @@ fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem 
     DataProblem { path, message: error.to_string(), accepted }
 }
 
-/// Runs an arm in the simulator.
+/// Runs an arm in the simulator, from its start or from the state that a checkpoint holds.
 ///
 /// # Errors
 /// Whatever does not fit, and training that diverges.
@@ -113,6 +133,7 @@ pub fn run_arm(
     arm: &ResolvedArm,
     search: &SearchPath,
     options: RunOptions,
+    state: Option<&mut dyn Read>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
@@ -124,17 +145,32 @@ pub fn run_arm(
         faults: arm.faults.clone(),
         checked: if watched { Checked::Yes } else { Checked::No },
     };
+    let network = parts.network.clone();
     match options.device {
         OpenDevice::Cpu => {
-            let engine = NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?;
-            Ok(kith_sim::run(engine.with_seeds(seeds), experiment, observer)?.0)
+            let engine = NativeEngine::new(Objective::Network(network), options.threads)?;
+            drive(engine.with_seeds(seeds), experiment, state, observer)
         }
         #[cfg(feature = "gpu")]
         OpenDevice::Gpu(opened) => {
-            let engine = kith_burn::BurnEngine::new(parts.network.clone(), opened)?;
-            Ok(kith_sim::run(engine.with_seeds(seeds), experiment, observer)?.0)
+            let engine = kith_burn::BurnEngine::new(network, opened)?;
+            drive(engine.with_seeds(seeds), experiment, state, observer)
         }
         #[cfg(not(feature = "gpu"))]
         OpenDevice::Gpu(opened) => Err(BurnError::NotBuilt { name: opened.backend().name() }.into()),
     }
+}
+
+/// Runs, or goes on from where a state was written.
+fn drive<E: Engine>(
+    engine: E,
+    experiment: kith_sim::Experiment<'_>,
+    state: Option<&mut dyn Read>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, RunError> {
+    let (outcome, _) = match state {
+        None => kith_sim::run(engine, experiment, observer)?,
+        Some(state) => kith_sim::resume(engine, experiment, &mut Tape::playing(state), observer)?,
+    };
+    Ok(outcome)
 }

@@ -10,3 +10,4 @@ pub mod device;
 pub mod run;
 pub mod summary;
 mod table;
+pub mod weights;

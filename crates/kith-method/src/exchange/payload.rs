@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kith_core::{AgentId, Leg, Round};
+use kith_core::{AgentId, Leg, Round, Tape, TapeError};
 use kith_engine::Engine;
 use kith_subspace::Growth;
 use thiserror::Error;
@@ -138,6 +138,30 @@ impl Wire {
 
     pub(crate) fn is_offered(&self, round: Round) -> bool {
         self.offered == Some(round)
+    }
+
+    /// Carries everything over a tape; a row has at most `longest` numbers.
+    pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
+        let Self { senders: _, open: _, offered, encoded, continued, replicas } = self;
+        tape.option("round whose public rows are made", offered, |tape, round| tape.number(&mut round.0))?;
+        let mut sent: Vec<_> = std::mem::take(encoded).into_iter().collect();
+        tape.list("agents that made something public", &mut sent, usize::MAX, |tape, (agent, bytes)| {
+            agent.carry(tape)?;
+            // No compressor takes more than twice the bytes of what it compresses.
+            tape.blob("bytes of a payload", bytes, 8 * longest)
+        })?;
+        encoded.extend(sent);
+        let mut again: Vec<_> = std::mem::take(continued).into_iter().collect();
+        tape.list("agents that did so before", &mut again, usize::MAX, |tape, agent| agent.carry(tape))?;
+        continued.extend(again);
+        let mut copies: Vec<_> = std::mem::take(replicas).into_iter().collect();
+        tape.list("public copies of edges", &mut copies, usize::MAX, |tape, ((from, to), row)| {
+            from.carry(tape)?;
+            to.carry(tape)?;
+            tape.kept_row("numbers in a public copy", row, longest)
+        })?;
+        replicas.extend(copies);
+        Ok(())
     }
 
     /// Keeps what an agent's receivers are sent.
