@@ -9,7 +9,7 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate, and the kith crates it may name.
-const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
     ("kith-core", &[]),
     ("kith-graph", &["kith-core"]),
     ("kith-data", &["kith-core"]),
