@@ -299,9 +299,8 @@ pub(crate) fn entering_and_leaving_are_alike_and_inverse<S: Subject>() {
                 .layout()
                 .projected()
                 .zip(charts)
-                .filter_map(|(tensor, chart)| {
-                    matches!(chart, kith_engine::Chart::Coordinates { .. }).then(|| tensor.range())
-                })
+                .filter(|(_, chart)| matches!(chart, kith_engine::Chart::Coordinates { .. }))
+                .map(|(tensor, _)| tensor.range())
                 .collect::<Vec<_>>();
             for range in coordinates {
                 let part = |rows: &[Vec<f32>]| rows.iter().map(|row| row[range.clone()].to_vec()).collect::<Vec<_>>();
