@@ -297,6 +297,9 @@ impl<'a, E: Engine> Run<'a, E> {
             agent_steps: self.outcome.agent_steps,
             accuracy: self.accuracy,
         });
+        if observer.wants_digests() {
+            round.rows.iter().for_each(|row| observer.digest(round.round, row.agent, self.row_digest(row.agent)));
+        }
     }
 
     /// Tests the agents of a round on every task seen.

@@ -4,8 +4,11 @@
 
 mod check;
 mod data;
+mod deploy;
 mod export;
 mod run;
+mod runs;
+mod sweep;
 mod topology;
 
 use std::ffi::OsString;
@@ -41,6 +44,12 @@ struct Cli {
 enum Command {
     /// Run an experiment and write a run directory
     Run(run::RunArgs),
+    /// Run every run of an experiment's [sweep]; goes on where it was cut
+    Sweep(sweep::SweepArgs),
+    /// Look at run directories, compare and remove them
+    Runs(runs::RunsArgs),
+    /// Write the files that hand a sweep to a cluster
+    Deploy(deploy::DeployArgs),
     /// Check an experiment and show its resolved form; trains nothing
     Check(check::CheckArgs),
     /// Write the weights of an agent to a file that PyTorch reads
@@ -49,6 +58,8 @@ enum Command {
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
     Data(data::DataArgs),
+    #[command(hide = true, about = "One run of a sweep", after_help = "Started by kith sweep.")]
+    SweepRun(sweep::WorkerArgs),
 }
 
 /// The experiment file and what is laid over it.
@@ -69,9 +80,12 @@ struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() }
+    }
+
     fn load(&self) -> Result<Loaded, ConfigError> {
-        let overrides = Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() };
-        config::load(&self.file, &overrides)
+        config::load(&self.file, &self.overrides())
     }
 }
 
@@ -121,6 +135,10 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::SweepRun(arguments) => sweep::work(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
+        Command::Deploy(arguments) => deploy::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),

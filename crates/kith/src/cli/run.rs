@@ -55,11 +55,15 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         out: arguments.out.clone(),
+        sweep: None,
         resume: arguments.resume.clone(),
         threads: arguments.threads.map_or_else(cores, usize::from),
         check: arguments.check,
         talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
     };
+    if loaded.has_sweep() && !arguments.quiet {
+        say("note: the file's [sweep] is for kith sweep; this runs the file as it stands\n");
+    }
     let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
     if arguments.quiet {
         say(&format!("{}\n", report.directory.display()));

@@ -7,17 +7,29 @@ use std::path::{Path, PathBuf};
 use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::lock::{self, Lock};
 use super::{RunError, process};
-use crate::config::ResolvedArm;
+use crate::config::{ResolvedArm, Setting};
 
-/// A new directory `<dir>/<name>/<time>-<hash>/`.
-#[derive(Clone, Debug)]
+/// A directory that this process works in: `<dir>/<name>/<time>-<hash>/`, or where a sweep has it.
+#[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
+    origin: Origin,
+    /// Held while the process works; none where the caller holds it, or the file system has no locks.
+    _lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Made for this run.
+    New,
+    /// There before.
+    There,
 }
 
 /// `manifest.json`: what ran, where and when. Nothing here is needed to repeat the run but the version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of kith.
     pub kith_version: String,
@@ -47,6 +59,9 @@ pub struct Manifest {
     pub ended: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
+    /// What a sweep set, by dotted key; empty for other runs.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub setting: Setting,
     /// SHA-256 of the weights that each arm started with, in order; none where they were drawn. Absent where all were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub start_weights: Vec<Option<Digest>>,
@@ -74,6 +89,7 @@ impl Manifest {
             started: process::now().1,
             ended: None,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            setting: Setting::new(),
             start_weights: if start_weights.iter().any(Option::is_some) { start_weights } else { Vec::new() },
             resumed: Vec::new(),
         }
@@ -89,22 +105,36 @@ impl RunDirectory {
         for attempt in 1.. {
             let path = parent.join(if attempt == 1 { leaf.clone() } else { format!("{leaf}-{attempt}") });
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Ok(Self::new(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 1000 => {}
                 Err(source) => return Err(RunError::output("create", &path, source)),
             }
         }
-        Ok(Self { path: parent })
+        Ok(Self::new(parent))
     }
 
-    /// A directory that is there already.
+    fn new(path: PathBuf) -> Self {
+        // The directory is new, so the lock only tells others; a file system without locks is no reason not to run.
+        let lock = lock::claim(&path).ok().flatten();
+        Self { path, origin: Origin::New, _lock: lock }
+    }
+
+    /// A directory whose lock the caller holds.
+    pub(crate) fn given(path: &Path) -> Self {
+        Self { path: path.to_owned(), origin: Origin::There, _lock: None }
+    }
+
+    /// A directory that is there already. Whether another process is at it shows when its metrics are opened.
     pub(crate) fn existing(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        let lock = lock::claim(path).ok().flatten();
+        Self { path: path.to_owned(), origin: Origin::There, _lock: lock }
     }
 
     /// Takes the directory away again: for runs that failed before anything was measured.
     pub(crate) fn discard(&self) {
-        let _ = fs::remove_dir_all(&self.path);
+        if self.origin == Origin::New {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -4,6 +4,7 @@ mod checkpoint;
 mod directory;
 mod export;
 mod figures;
+mod lock;
 mod plot;
 mod process;
 mod progress;
@@ -19,18 +20,24 @@ use kith_sim::SimError;
 use thiserror::Error;
 
 pub use checkpoint::CheckpointError;
+pub(crate) use checkpoint::forget as forget_checkpoints;
 pub use directory::Manifest;
 pub use export::{ExportError, Exported, export};
+pub use lock::Owner;
+pub(crate) use lock::{claim, holder};
+pub(crate) use process::{Interrupt, host, now};
+pub(crate) use progress::ProgressLine;
 pub use progress::Talk;
+pub(crate) use report::overview;
 pub use resume::ResumeError;
 
 use crate::compose::{self, RunOptions};
-use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
+use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
-use directory::{Metrics, RunDirectory};
+use directory::Metrics;
+pub(crate) use directory::RunDirectory;
 use figures::Series;
-use process::Interrupt;
 use progress::Display;
 use recorder::{Curve, Identity, Recorder};
 use resume::{Cut, Found};
@@ -40,6 +47,8 @@ use resume::{Cut, Found};
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
+    /// Where a sweep has the run, if one does.
+    pub sweep: Option<SweepPlace>,
     /// Run directory of a run that was cut, to go on in.
     pub resume: Option<PathBuf>,
     /// Threads of the engine.
@@ -48,6 +57,15 @@ pub struct Settings {
     pub check: bool,
     /// Whether progress is shown.
     pub talk: Talk,
+}
+
+/// The place of a run in a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepPlace {
+    /// The run directory; the caller holds its lock.
+    pub directory: PathBuf,
+    /// What the sweep set.
+    pub setting: Setting,
 }
 
 /// What a run left.
@@ -183,10 +201,16 @@ impl<'a> Running<'a> {
         hash: Digest,
     ) -> Result<(Self, Manifest, Option<Cut>), RunError> {
         let experiment = &loaded.experiment;
-        let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
-        let directory = RunDirectory::create(&base, &experiment.name, &hash)?;
+        let directory = match &settings.sweep {
+            Some(place) => RunDirectory::given(&place.directory),
+            None => {
+                let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
+                RunDirectory::create(&base, &experiment.name, &hash)?
+            }
+        };
         directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
-        let manifest = Manifest::new(experiment, hash, settings.threads);
+        let mut manifest = Manifest::new(experiment, hash, settings.threads);
+        manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
         directory.write_json("manifest.json", &manifest)?;
         let metrics = directory.metrics()?;
         let summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };

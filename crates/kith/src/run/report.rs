@@ -24,7 +24,8 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn overview(arms: &[ArmSummary]) -> String {
+/// The arms' numbers, a row an arm.
+pub(crate) fn overview(arms: &[ArmSummary]) -> String {
     let mut heading = vec![("arm", Align::Left)];
     for name in
         ["avg accuracy", "backward", "forgetting", "MB/agent", "full", "reduction", "consensus", "steps/s", "wall"]
