@@ -43,6 +43,8 @@ pub enum Purpose {
     Meetings = 15,
     /// Who takes part in a round.
     Participation = 16,
+    /// Random compressors of gradients that travel beside models.
+    CompressGradient = 17,
 }
 
 /// The random streams of one run.

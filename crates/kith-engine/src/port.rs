@@ -4,6 +4,8 @@
 //! the rows under work: one agent with its parameters in cache on the CPU, a chunk of the cohort on a GPU. A register is
 //! either a persistent block given to the visit or scratch that lives for the visit only.
 
+use std::ops::Range;
+
 use kith_core::{AgentId, Batches, Layout, Matrix, Samples, TaskId};
 
 /// How a projected layer's weights are held in a row and how its gradient is constrained during a task.
@@ -112,8 +114,9 @@ pub trait Visit {
     /// `y ← 0`.
     fn clear(&mut self, y: Slot);
 
-    /// `y ← y + a x / (‖x‖₂ + tiny)`, each row by its own norm: the sharpness-aware perturbation.
-    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32);
+    /// `y ← y + a x / (‖x‖₂ + tiny)` in each of these parts of a row, each row and part by its own norm: the sharpness-aware
+    /// perturbation.
+    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32, parts: &[Range<usize>]);
 
     /// Scales each row of `x` down to norm `max` where it is longer.
     fn clip(&mut self, x: Slot, max: f32);
@@ -236,6 +239,24 @@ pub trait Engine {
     ) -> Vec<f64>
     where
         F: for<'visit> Fn(&mut Self::Visit<'visit>) + Sync;
+
+    /// Runs `work` on the host, for each agent with its rows of the blocks, all of `len` numbers: for what is neither a step nor
+    /// mixing, such as compression. What an agent's rows become depends on them alone. Returns what `work` did, in the order
+    /// of agents.
+    fn rows<R: Send, F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut Self::Block], work: F) -> Vec<R>
+    where
+        F: Fn(AgentId, &mut [&mut [f32]]) -> R + Sync,
+    {
+        let mut memory = vec![0.0; len * blocks.len()];
+        let mut one = |agent: &AgentId| {
+            let mut rows: Vec<&mut [f32]> = memory.chunks_exact_mut(len.max(1)).collect();
+            blocks.iter().zip(&mut rows).for_each(|(block, row)| self.download(block, *agent, row));
+            let result = work(*agent, &mut rows);
+            blocks.iter_mut().zip(&rows).for_each(|(block, row)| self.upload(block, *agent, row));
+            result
+        };
+        agents.iter().map(&mut one).collect()
+    }
 
     /// `out[i] ← Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
     fn mix(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);

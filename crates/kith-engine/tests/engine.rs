@@ -115,11 +115,15 @@ fn rows_obey_their_arithmetic() {
     let network = Network::mlp(2, &[], 2, false, Head::Shared, 1);
     let engine = engine(&network, 1);
     let geometry = whole(&network, 0);
+    let whole_row: Vec<_> = std::iter::once(0..4).collect();
     let mut x = block_of(&engine, &[3.0, 0.0, 4.0, 0.0]);
     let mut y = block_of(&engine, &[1.0, 2.0, 3.0, 4.0]);
     engine.visit(&geometry, &[AgentId(0)], &mut [&mut x, &mut y], 2, |visit| {
         visit.copy(Slot::Scratch(1), Slot::Block(0));
-        visit.axpy_normalised(Slot::Block(1), 10.0, Slot::Scratch(1), 0.0);
+        visit.axpy_normalised(Slot::Block(1), 10.0, Slot::Scratch(1), 0.0, &[0..1, 1..4]);
+        visit.axpy_normalised(Slot::Block(1), -4.0, Slot::Scratch(1), 0.0, &[0..1, 1..4]);
+        visit.axpy(Slot::Block(1), -6.0 / 5.0, Slot::Scratch(1));
+        visit.axpy_normalised(Slot::Block(1), 10.0, Slot::Scratch(1), 0.0, &whole_row);
         visit.clip(Slot::Block(0), 1.0);
         visit.clear(Slot::Scratch(0));
         visit.axpy(Slot::Scratch(0), 1.0, Slot::Scratch(1));

@@ -1,9 +1,11 @@
 //! The chain: what happens to a gradient between oracle and weights. Order is semantics.
 
-use kith_core::Batches;
+use std::ops::Range;
+
+use kith_core::{Batches, Layout, Tensor};
 use kith_engine::{Point, Slot, Visit};
 
-use crate::{Buffer, Link};
+use crate::{Buffer, Climb, ClimbNorm, Link, Oracle as Spec, Parts};
 
 /// The gradient under work.
 pub(crate) const GRADIENT: Slot = Slot::Scratch(0);
@@ -67,10 +69,38 @@ pub(crate) fn scratch(chain: &[Link], sharp: bool) -> usize {
     }
 }
 
+/// How a sharpness-aware oracle climbs.
+pub(crate) struct Ascent {
+    /// The parts of a row that have a norm each.
+    pub(crate) parts: Vec<Range<usize>>,
+    /// Weight decay that the perturbation climbs too; 0 for none.
+    pub(crate) decay: f32,
+}
+
+impl Ascent {
+    /// As the method's oracle says, on rows of this layout.
+    pub(crate) fn new(parts: &Parts, layout: &Layout) -> Self {
+        let whole = || std::iter::once(0..layout.len()).collect();
+        let Spec::SharpnessAware { norm, climbs, .. } = &parts.oracle else {
+            return Self { parts: whole(), decay: 0.0 };
+        };
+        let rate = |link: &Link| if let Link::WeightDecay(rate) = link { *rate } else { 0.0 };
+        let decay: f64 = parts.chain.iter().map(rate).sum();
+        Self {
+            parts: match norm {
+                ClimbNorm::Global => whole(),
+                ClimbNorm::PerLayer => layout.tensors.iter().map(Tensor::range).collect(),
+            },
+            decay: if *climbs == Climb::LossAndDecay { decay as f32 } else { 0.0 },
+        }
+    }
+}
+
 /// Asks for gradients: where, how far from there, with which constraint, on which minibatch.
 #[derive(Clone, Copy)]
 pub(crate) struct Oracle<'a> {
     pub(crate) radius: f32,
+    pub(crate) ascent: &'a Ascent,
     /// Whether a later link projects, so that the gradient is wanted as it is.
     pub(crate) raw: bool,
     pub(crate) batches: &'a dyn Batches,
@@ -78,12 +108,16 @@ pub(crate) struct Oracle<'a> {
 }
 
 impl Oracle<'_> {
-    /// `into ← ∇F(at + ρ g/(‖g‖ + tiny))` with `g = ∇F(at)`, on the same minibatch; `∇F(at)` at ρ = 0.
+    /// `into ← ∇F(at + ρ g/(‖g‖ + tiny))` with `g = ∇F(at)`, on the same minibatch; `∇F(at)` at ρ = 0. Where the perturbation
+    /// climbs weight decay too, g has it and what is returned has not: it joins as a link of the chain.
     pub(crate) fn gradient(self, visit: &mut impl Visit, at: Point, into: Slot) {
         self.ask(visit, at, into);
         if self.radius > 0.0 {
+            if self.ascent.decay > 0.0 {
+                visit.axpy(into, self.ascent.decay, at.row);
+            }
             visit.copy(PERTURBED, at.row);
-            visit.axpy_normalised(PERTURBED, self.radius, into, TINY);
+            visit.axpy_normalised(PERTURBED, self.radius, into, TINY, &self.ascent.parts);
             self.ask(visit, Point { row: PERTURBED, ..at }, into);
         }
     }
@@ -109,6 +143,7 @@ pub(crate) fn step(
     registers: Registers,
     chain: &[Link],
     rates: Rates,
+    ascent: &Ascent,
     batches: &dyn Batches,
     step: u64,
 ) {
@@ -121,7 +156,7 @@ pub(crate) fn step(
             visit.axpy(point.row, -learning_rate, momentum);
         }
         (links, _) => {
-            let oracle = Oracle { radius, raw: links.contains(&Link::Project), batches, step };
+            let oracle = Oracle { radius, ascent, raw: links.contains(&Link::Project), batches, step };
             oracle.gradient(visit, point, GRADIENT);
             if registers.pull.path.is_some() {
                 visit.copy(RAW, GRADIENT);

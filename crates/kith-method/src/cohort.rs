@@ -1,11 +1,11 @@
 //! A cohort: the rows of all agents that one process hosts, and what a method does with them.
 
-use kith_core::{AgentId, Digest, Digester, Layout, Matrix, Samples, Seeds, TaskId};
+use kith_core::{AgentId, Digest, Digester, Layout, Leg, Matrix, Samples, Seeds, TaskId};
 use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
 use crate::consolidate::Retained;
-use crate::exchange::{Across, GlobalUpdate, Kept, Wire};
+use crate::exchange::{Across, Adaptive, GlobalUpdate, Kept, Relay, Wire};
 use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload, Sharing};
 
 /// What a cohort is made of.
@@ -34,33 +34,46 @@ pub(crate) struct Extra<B> {
     pub(crate) error: Option<B>,
     pub(crate) across: Option<Across<B>>,
     pub(crate) update: Option<GlobalUpdate<B>>,
+    pub(crate) relay: Option<Relay<B>>,
+    pub(crate) adaptive: Option<Adaptive<B>>,
 }
 
 impl<B> Extra<B> {
-    fn new(parts: &Parts, block: impl Fn() -> B, degree: usize) -> Self {
+    fn new(parts: &Parts, block: impl Fn() -> B, agents: usize, degree: usize) -> Self {
         let exchange = &parts.exchange;
         let quasi_global = parts.chain.iter().any(|link| matches!(link, Link::QuasiGlobal { .. }));
         let across = exchange.kind == ExchangeKind::NeighbourGradients;
-        let alpha = exchange.data_variant_weight.unwrap_or(0.0);
         let feeds_back = exchange.compressor.is_some() && exchange.feedback == Feedback::Error;
         Self {
             anchor: quasi_global.then(&block),
             tracker: parts.tracks().then(|| (block(), block())),
             correction: (exchange.kind == ExchangeKind::Corrected).then(&block),
             error: feeds_back.then(&block),
-            across: across.then(|| Across::new(&block, alpha, degree)),
+            across: across.then(|| Across::new(&block, exchange, degree)),
             update: (exchange.kind == ExchangeKind::GlobalUpdate)
                 .then(|| GlobalUpdate::new(&block, exchange.tracking.unwrap_or(0.0))),
+            relay: (exchange.kind == ExchangeKind::Relay).then(|| Relay::new(&block, agents, degree)),
+            adaptive: exchange.adaptive.map(|beta| Adaptive::new(&block, agents, beta)),
         }
+    }
+
+    /// A task begins.
+    fn begin(&mut self) {
+        self.update.iter_mut().for_each(GlobalUpdate::begin);
+        self.relay.iter_mut().for_each(Relay::begin);
+        self.adaptive.iter_mut().for_each(Adaptive::begin);
     }
 
     /// Every block that is there.
     fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
-        let Self { anchor, tracker, correction, error, across, update } = self;
+        let Self { anchor, tracker, correction, error, across, update, relay, adaptive } = self;
         let pair = tracker.iter_mut().flat_map(|(y, previous)| [y, previous]);
         let across = across.iter_mut().flat_map(Across::blocks);
         let update = update.iter_mut().flat_map(GlobalUpdate::blocks);
-        anchor.iter_mut().chain(pair).chain(correction.iter_mut()).chain(error.iter_mut()).chain(across).chain(update)
+        let relay = relay.iter_mut().flat_map(Relay::blocks);
+        let adaptive = adaptive.iter_mut().flat_map(Adaptive::blocks);
+        let rows = anchor.iter_mut().chain(pair).chain(correction.iter_mut()).chain(error.iter_mut());
+        rows.chain(across).chain(update).chain(relay).chain(adaptive)
     }
 }
 
@@ -132,7 +145,7 @@ impl<E: Engine> Cohort<E> {
             parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
         let wire = Wire::new(&weights, &hosted);
         let degree = weights.iter().map(Vec::len).max().unwrap_or(0).max(wire.most_receivers());
-        let extra = Extra::new(&parts, || engine.block(agents, layout.len()), degree);
+        let extra = Extra::new(&parts, || engine.block(agents, layout.len()), agents, degree);
         let retained = Retained::new(&parts, || engine.block(agents, layout.len()));
         let momentum = has_momentum.then(|| engine.block(agents, layout.len()));
         let of_layers = || layout.projected().map(|tensor| LayerMemory::new(tensor.cols)).collect::<Vec<_>>();
@@ -248,9 +261,7 @@ impl<E: Engine> Cohort<E> {
         for block in self.extra.blocks() {
             self.engine.reshape(block, len);
         }
-        if let Some(update) = &mut self.extra.update {
-            update.begin();
-        }
+        self.extra.begin();
         (self.stepped, self.previous_rate) = (None, None);
         if in_coordinates {
             // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes.
@@ -344,16 +355,20 @@ impl<E: Engine> Cohort<E> {
         digester.finish()
     }
 
-    /// Bytes of a payload's body in the task under way, and had rows been sent whole and as they are.
+    /// Bytes of a payload's body in this leg of a round of the task under way, and had rows been sent whole and as they are.
     #[must_use]
-    pub fn payload_bytes(&self) -> (u64, u64) {
+    pub fn payload_bytes(&self, leg: Leg) -> (u64, u64) {
+        let exchange = &self.parts.exchange;
         let vectors = if self.parts.tracks() { 2 } else { 1 };
         let (sent, whole) = (self.payload_len(), self.row_len());
-        let body = match self.parts.exchange.compressor {
-            Some(compressor) => compressor.wire_len(sent),
-            None => 4 * sent * vectors,
+        let sends_gradients = exchange.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both;
+        let compressor = if sends_gradients { exchange.gradient_compressor } else { exchange.compressor };
+        let count = if exchange.kind == ExchangeKind::Relay { 4 } else { 0 };
+        let body = match compressor {
+            Some(compressor) => compressor.wire_len(&self.geometries[0].layout),
+            None => 4 * sent * vectors + count,
         };
-        (body as u64, (4 * whole * vectors) as u64)
+        (body as u64, (4 * whole * vectors + count) as u64)
     }
 
     /// Bytes by which a payload's body is longer in a consensus round than in training: importances that are gossiped.

@@ -25,7 +25,7 @@ pub use continual::{Consolidation, Continual, Curriculum, Importance, Replay, Sh
 pub use error::MethodError;
 pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec, decode_basis};
 pub use spec::{
-    Agreement, Buffer, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts, Payload,
-    PerLayer, Preset,
+    Agreement, Buffer, Climb, ClimbNorm, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order,
+    Parts, Payload, PerLayer, Preset,
 };
 pub use train::Rehearsal;

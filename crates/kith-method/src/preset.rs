@@ -29,8 +29,10 @@ impl Preset {
         Self::Local,
         Self::DPsgdCta,
         Self::DsgdmN,
+        Self::QgDsgdm,
         Self::QgDsgdmN,
         Self::QSaddle,
+        Self::CompQSaddle,
         Self::GradientTracking,
         Self::MomentumTracking,
         Self::D2,
@@ -39,7 +41,9 @@ impl Preset {
         Self::DeepSqueeze,
         Self::Ngm,
         Self::Ngc,
+        Self::CompNgc,
         Self::NSaddle,
+        Self::CompNSaddle,
         Self::Gut,
         Self::QgGutm,
         Self::DEwc,
@@ -48,6 +52,8 @@ impl Preset {
         Self::Replay,
         Self::Joint,
         Self::Stl,
+        Self::RelaySgd,
+        Self::AdaGossip,
     ];
 
     /// The preset's name in a file.
@@ -64,8 +70,10 @@ impl Preset {
             Self::Local => "local",
             Self::DPsgdCta => "d-psgd-cta",
             Self::DsgdmN => "dsgdm-n",
+            Self::QgDsgdm => "qg-dsgdm",
             Self::QgDsgdmN => "qg-dsgdm-n",
             Self::QSaddle => "q-saddle",
+            Self::CompQSaddle => "comp-q-saddle",
             Self::GradientTracking => "gradient-tracking",
             Self::MomentumTracking => "momentum-tracking",
             Self::D2 => "d2",
@@ -74,7 +82,9 @@ impl Preset {
             Self::DeepSqueeze => "deep-squeeze",
             Self::Ngm => "ngm",
             Self::Ngc => "ngc",
+            Self::CompNgc => "comp-ngc",
             Self::NSaddle => "n-saddle",
+            Self::CompNSaddle => "comp-n-saddle",
             Self::Gut => "gut",
             Self::QgGutm => "qg-gutm",
             Self::DEwc => "d-ewc",
@@ -83,6 +93,8 @@ impl Preset {
             Self::Replay => "replay",
             Self::Joint => "joint",
             Self::Stl => "stl",
+            Self::RelaySgd => "relay-sgd",
+            Self::AdaGossip => "ada-gossip",
         }
     }
 
@@ -92,7 +104,7 @@ impl Preset {
         let (exchange, memory) = (self.exchange(), self.memory());
         let chain = if memory.is_some() { vec![Link::Project] } else { self.chain() };
         let oracle = match self {
-            Self::QSaddle | Self::NSaddle => Oracle::SharpnessAware { radius: Schedule::Constant(RADIUS) },
+            Self::QSaddle | Self::CompQSaddle | Self::NSaddle | Self::CompNSaddle => Oracle::sharpness_aware(RADIUS),
             _ => Oracle::Plain,
         };
         Parts { oracle, chain, exchange, memory, continual: self.continual() }
@@ -101,9 +113,16 @@ impl Preset {
     fn chain(self) -> Vec<Link> {
         let momentum = Link::Momentum { beta: BETA, nesterov: true };
         match self {
-            Self::DsgdmN | Self::Ngm | Self::Ngc | Self::NSaddle | Self::QgGutm => vec![momentum],
-            Self::QgDsgdmN | Self::QSaddle => {
-                vec![Link::QuasiGlobal { beta: BETA, nesterov: true, buffer: Buffer::Smoothed }]
+            Self::DsgdmN
+            | Self::Ngm
+            | Self::Ngc
+            | Self::CompNgc
+            | Self::NSaddle
+            | Self::CompNSaddle
+            | Self::QgGutm
+            | Self::AdaGossip => vec![momentum],
+            Self::QgDsgdm | Self::QgDsgdmN | Self::QSaddle | Self::CompQSaddle => {
+                vec![Link::QuasiGlobal { beta: BETA, nesterov: self != Self::QgDsgdm, buffer: Buffer::Smoothed }]
             }
             Self::GradientTracking => vec![Link::Track],
             Self::MomentumTracking => vec![Link::Momentum { beta: BETA, nesterov: false }, Link::Track],
@@ -148,7 +167,10 @@ impl Preset {
             feedback: Feedback::None,
             data_variant_weight: None,
             tracking: None,
+            gradient_compressor: None,
+            adaptive: None,
         };
+        let bytes = Some(Compressor::Quantised { bits: 8 });
         let top = Some(Compressor::TopK { share: 0.01 });
         let across = |alpha| Exchange { data_variant_weight: Some(alpha), ..plain(ExchangeKind::NeighbourGradients) };
         let tracking = |mu| Exchange { tracking: Some(mu), ..plain(ExchangeKind::GlobalUpdate) };
@@ -170,10 +192,24 @@ impl Preset {
                 ..plain(ExchangeKind::Difference)
             },
             Self::DeepSqueeze => Exchange {
-                compressor: Some(Compressor::Quantised { bits: 8 }),
+                compressor: bytes,
                 feedback: Feedback::Error,
                 averaging_rate: Schedule::Constant(0.5),
                 ..plain(ExchangeKind::Model)
+            },
+            Self::CompQSaddle => Exchange { compressor: bytes, ..plain(ExchangeKind::Difference) },
+            Self::CompNgc => {
+                Exchange { gradient_compressor: Some(Compressor::ScaledSign), feedback: Feedback::Error, ..across(1.0) }
+            }
+            Self::CompNSaddle => {
+                Exchange { compressor: bytes, gradient_compressor: bytes, feedback: Feedback::Error, ..across(1.0) }
+            }
+            Self::RelaySgd => plain(ExchangeKind::Relay),
+            Self::AdaGossip => Exchange {
+                compressor: top,
+                averaging_rate: Schedule::Constant(0.001),
+                adaptive: Some(0.999),
+                ..plain(ExchangeKind::Difference)
             },
             Self::Ngm => across(0.0),
             Self::Ngc | Self::NSaddle => across(1.0),

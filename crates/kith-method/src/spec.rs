@@ -29,10 +29,14 @@ pub enum Preset {
     DPsgdCta,
     /// Decentralized SGD with local Nesterov momentum.
     DsgdmN,
-    /// Quasi-global momentum (Lin et al. 2021), Nesterov.
+    /// Quasi-global momentum (Lin et al. 2021).
+    QgDsgdm,
+    /// Quasi-global momentum, Nesterov.
     QgDsgdmN,
     /// `QgDsgdmN` with sharpness-aware gradients.
     QSaddle,
+    /// `QSaddle` on public copies that grow by quantised differences.
+    CompQSaddle,
     /// Gradient tracking (Nedic et al. 2017), adapt-then-combine.
     GradientTracking,
     /// Tracking of local momentum (Takezawa et al. 2023), adapt-then-combine.
@@ -49,8 +53,12 @@ pub enum Preset {
     Ngm,
     /// Neighbourhood gradient clustering (Aketi et al. 2023), data variance: gradients come back over each edge.
     Ngc,
+    /// `Ngc` with gradients as signs, with error feedback.
+    CompNgc,
     /// `Ngc` with sharpness-aware gradients.
     NSaddle,
+    /// `NSaddle` with models and gradients quantised, with error feedback.
+    CompNSaddle,
     /// Global update tracking (Aketi et al. 2023).
     Gut,
     /// Global update tracking with quasi-global momentum.
@@ -67,6 +75,10 @@ pub enum Preset {
     Joint,
     /// D-PSGD from fresh weights for every task, all of which are kept: single-task learners.
     Stl,
+    /// RelaySGD (Vogels et al. 2021): sums of models travel along a tree.
+    RelaySgd,
+    /// AdaGossip (Aketi et al. 2024): CHOCO's mixing with an averaging rate for each parameter.
+    AdaGossip,
 }
 
 /// A method's parts, as a chain of choices.
@@ -93,11 +105,70 @@ pub struct Parts {
 pub enum Oracle {
     /// The minibatch gradient.
     Plain,
-    /// The gradient at `x + ρ g/(‖g‖₂ + 1e-12)`, on the same minibatch; the norm is of the whole row.
+    /// The gradient at `x + ρ g/(‖g‖₂ + 1e-12)`, on the same minibatch.
     SharpnessAware {
         /// ρ, at least 0; 0 is plain.
         radius: Schedule,
+        /// What `‖g‖₂` is of.
+        #[serde(default, skip_serializing_if = "ClimbNorm::is_default")]
+        norm: ClimbNorm,
+        /// What the perturbation climbs.
+        #[serde(default, skip_serializing_if = "Climb::is_default")]
+        climbs: Climb,
     },
+}
+
+impl Oracle {
+    /// Sharpness-aware, with the norm of the whole row and up the loss alone.
+    #[must_use]
+    pub fn sharpness_aware(radius: impl Into<Schedule>) -> Self {
+        Self::SharpnessAware { radius: radius.into(), norm: ClimbNorm::default(), climbs: Climb::default() }
+    }
+
+    /// ρ over time, of an oracle that has one.
+    #[must_use]
+    pub const fn radius(&self) -> Option<&Schedule> {
+        match self {
+            Self::Plain => None,
+            Self::SharpnessAware { radius, .. } => Some(radius),
+        }
+    }
+}
+
+/// What the length of a sharpness-aware perturbation is measured on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClimbNorm {
+    /// The whole row: ρ is the length of the perturbation.
+    #[default]
+    Global,
+    /// Each weight, bias, gain or shift of a layer for itself: ρ is the length of each one's perturbation.
+    PerLayer,
+}
+
+impl ClimbNorm {
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a sharpness-aware perturbation climbs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Climb {
+    /// The loss: weight decay joins the second gradient only.
+    #[default]
+    Loss,
+    /// The loss with its weight decay: decay joins both gradients.
+    LossAndDecay,
+}
+
+impl Climb {
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One transformation of the gradient. In a file: `"project"`, `{ clip = 1.0 }`, `{ momentum = { beta = 0.9, nesterov = true } }`.
@@ -177,6 +248,12 @@ pub struct Exchange {
     /// μ of global update tracking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<f64>,
+    /// How gradients of a `NeighbourGradients` exchange are made smaller, if at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_compressor: Option<Compressor>,
+    /// β of AdaGossip: each parameter's averaging rate is γ over the root mean square of what mixing did to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<f64>,
 }
 
 impl Exchange {
@@ -241,6 +318,8 @@ pub enum ExchangeKind {
     NeighbourGradients,
     /// Models, not mixed: what mixing would do enters the step as part of the gradient (GUT).
     GlobalUpdate,
+    /// Sums of models travel along the edges of a tree, and each agent takes the mean of all that reached it (RelaySGD).
+    Relay,
 }
 
 /// What a payload is made of.

@@ -45,13 +45,15 @@ impl<B> Extra<B> {
         rows: &Rows<'_, E>,
         agents: usize,
     ) -> Result<(), TapeError> {
-        let Self { anchor, tracker, correction, error, across, update } = self;
+        let Self { anchor, tracker, correction, error, across, update, relay, adaptive } = self;
         present(tape, "rows before mixing", anchor)?;
         present(tape, "trackers", tracker)?;
         present(tape, "corrections", correction)?;
         present(tape, "error memories", error)?;
         present(tape, "gradients across edges", across)?;
         present(tape, "global updates", update)?;
+        present(tape, "relayed sums", relay)?;
+        present(tape, "adaptive averaging rates", adaptive)?;
         let trackers = tracker.iter_mut().flat_map(|(tracker, previous)| [tracker, previous]);
         let single = anchor.iter_mut().chain(trackers).chain(correction).chain(error);
         for block in single {
@@ -60,7 +62,13 @@ impl<B> Extra<B> {
         if let Some(across) = across {
             across.carry(tape, agents, |tape, block| rows.carry(tape, block))?;
         }
-        update.as_mut().map_or(Ok(()), |update| update.carry(tape, |tape, block| rows.carry(tape, block)))
+        if let Some(update) = update {
+            update.carry(tape, |tape, block| rows.carry(tape, block))?;
+        }
+        if let Some(relay) = relay {
+            relay.carry(tape, |tape, block| rows.carry(tape, block))?;
+        }
+        adaptive.as_mut().map_or(Ok(()), |adaptive| adaptive.carry(tape, |tape, block| rows.carry(tape, block)))
     }
 }
 

@@ -3,7 +3,7 @@
 use kith_core::{AgentId, Batches, TaskId};
 use kith_engine::{Engine, Geometry, Point, Slot, Visit};
 
-use crate::chain::{self, GRADIENT, Rates, Registers};
+use crate::chain::{self, Ascent, GRADIENT, Rates, Registers};
 use crate::consolidate::pull;
 use crate::{Buffer, Cohort, ExchangeKind, Link, Oracle};
 
@@ -100,7 +100,7 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
-    fn buffer(&self) -> Option<(Buffer, f64)> {
+    pub(crate) fn buffer(&self) -> Option<(Buffer, f64)> {
         self.parts.chain.iter().find_map(|link| match link {
             Link::QuasiGlobal { buffer, beta, .. } => Some((*buffer, *beta)),
             _ => None,
@@ -147,6 +147,7 @@ impl<E: Engine> Cohort<E> {
         let buffer = self.buffer().map(|(buffer, _)| buffer);
         let parts = &self.parts;
         let factor = Self::pull_factor(parts, self.geometries[0].task == TaskId(0));
+        let ascent = Ascent::new(parts, &self.geometries[0].layout);
         let mut bench = Bench(Vec::with_capacity(4));
         let whole = bench.add(&mut self.whole);
         let base = in_coordinates.then_some(whole);
@@ -164,7 +165,7 @@ impl<E: Engine> Cohort<E> {
                 visit.copy(anchor, row);
             }
             for step in steps.clone() {
-                chain::step(visit, registers, &parts.chain, every[(step - first) as usize], batches, step);
+                chain::step(visit, registers, &parts.chain, every[(step - first) as usize], &ascent, batches, step);
             }
             if let (Some(anchor), Some(Buffer::Corrected), true) = (anchor, buffer, ends) {
                 visit.copy(anchor, row);

@@ -2,147 +2,41 @@
 
 use std::path::PathBuf;
 
-use kith_core::{AgentId, Batches, Layout, Matrix, Role, Round, Samples, Seeds, Tape, Tensor};
+use kith_core::Tape;
 use kith_data::{QuadraticCase, Quadratics};
-use kith_engine::{NativeEngine, Objective, Quadratic};
-use kith_method::{Bias, Buffer, Cohort, Compressor, ExchangeKind, Link, Mixing, Oracle, Parts, Preset, Rates, Setup};
+use kith_engine::NativeEngine;
+use kith_method::{Buffer, Cohort, Compressor, ExchangeKind, Link, Oracle, Parts, Preset};
+
+mod support;
+
+use support::{cohort, decentralized, distance, largest_gap, mean, trajectory, trajectory_with};
 
 /// f32 against f64 over twelve rounds.
 const TOLERANCE: f64 = 1e-4;
 
-/// Quadratics need no data.
-struct NoData;
-
-impl Samples for NoData {
-    fn input_len(&self) -> usize {
-        0
-    }
-    fn len(&self) -> usize {
-        0
-    }
-    fn read(&self, _index: u32, _out: &mut [f32]) {}
-    fn label(&self, _index: u32) -> u32 {
-        0
-    }
-}
-
-impl Batches for NoData {
-    fn samples(&self) -> &dyn Samples {
-        self
-    }
-    fn indices(&self, _agent: AgentId, _step: u64, out: &mut Vec<u32>) {
-        out.clear();
-    }
+/// The golden file of the repository.
+fn own() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/quadratic_ring6.json")
 }
 
 /// Every file of the format: those of the repository, and those in the folder named by `KITH_GOLDEN_DIR`.
 fn files() -> Vec<PathBuf> {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let folders = [Some(own), std::env::var_os("KITH_GOLDEN_DIR").map(PathBuf::from)];
+    let folders = [own().parent().map(PathBuf::from), std::env::var_os("KITH_GOLDEN_DIR").map(PathBuf::from)];
+    let of_the_format = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        value["format"] == "quadratic-trajectory/1"
+    };
     let mut files: Vec<PathBuf> = folders
         .into_iter()
         .flatten()
         .flat_map(|folder| std::fs::read_dir(folder).expect("the folder is there"))
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("quadratic_")))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(of_the_format)
         .collect();
     files.sort();
     files
-}
-
-fn to_f32(row: &[f64]) -> Vec<f32> {
-    row.iter().map(|&value| value as f32).collect()
-}
-
-fn cohort(file: &Quadratics, parts: Parts, mixing: &[Vec<f64>]) -> Cohort<NativeEngine> {
-    let quadratics = file.objectives.iter().map(|objective| {
-        let a: Vec<f32> = objective.a.iter().flat_map(|row| to_f32(row)).collect();
-        Quadratic { a: Matrix::new(objective.a.len(), file.dimensions(), a), b: to_f32(&objective.b) }
-    });
-    let engine = NativeEngine::new(Objective::Quadratics(quadratics.collect()), 1).expect("quadratics fit");
-    let tensor = Tensor { name: "x".into(), offset: 0, rows: file.dimensions(), cols: 1, role: Role::Free };
-    let weights = mixing.iter().enumerate().map(|(agent, row)| {
-        let others = row.iter().enumerate().filter(|(peer, weight)| *peer != agent && **weight != 0.0);
-        others.map(|(peer, &weight)| (AgentId::from(peer), weight)).collect()
-    });
-    Cohort::new(
-        engine,
-        Setup {
-            parts,
-            layout: Layout { tensors: vec![tensor] },
-            agents: file.initial.len(),
-            weights: weights.collect(),
-            seeds: Seeds::new(1),
-        },
-        |agent, row| row.copy_from_slice(&to_f32(&file.initial[agent.index()])),
-    )
-}
-
-/// The states after each round, `[round][agent][dimension]`.
-fn trajectory(
-    file: &Quadratics,
-    parts: Parts,
-    mixing: &[Vec<f64>],
-    rate: f64,
-    gamma: f64,
-    rounds: u64,
-) -> Vec<Vec<Vec<f64>>> {
-    trajectory_with(file, parts, mixing, rate, gamma, rounds, |cohort, _| cohort)
-}
-
-/// As [`trajectory`]; `before` may put another cohort in the place of the one before each leg.
-fn trajectory_with(
-    file: &Quadratics,
-    parts: Parts,
-    mixing: &[Vec<f64>],
-    rate: f64,
-    gamma: f64,
-    rounds: u64,
-    before: impl Fn(Cohort<NativeEngine>, u64) -> Cohort<NativeEngine>,
-) -> Vec<Vec<Vec<f64>>> {
-    let legs = parts.legs();
-    let radius = match &parts.oracle {
-        Oracle::Plain => 0.0,
-        Oracle::SharpnessAware { radius } => radius.at(&kith_core::Position::default()),
-    };
-    let mut cohort = cohort(file, parts, mixing);
-    let agents: Vec<AgentId> = (0..file.initial.len()).map(AgentId::from).collect();
-    let neighbours: Vec<Vec<AgentId>> = (0..agents.len())
-        .map(|agent| {
-            agents.iter().copied().filter(|peer| peer.index() != agent && mixing[agent][peer.index()] != 0.0).collect()
-        })
-        .collect();
-    let mut states = Vec::new();
-    for round in 0..rounds {
-        let rows: Vec<Mixing<'_>> = agents
-            .iter()
-            .map(|&agent| {
-                let peers = &neighbours[agent.index()];
-                Mixing { agent, fresh: peers, opened: peers, late: Vec::new() }
-            })
-            .collect();
-        for (part, &leg) in legs.iter().enumerate() {
-            cohort = before(cohort, round * legs.len() as u64 + part as u64);
-            if leg.computes() {
-                let rates = Rates { learning_rate: rate, radius };
-                cohort.train(&agents, round..round + 1, &NoData, |_| rates);
-            }
-            cohort.exchange(Round(round * legs.len() as u64 + part as u64), leg, gamma, &rows);
-        }
-        let read = |agent: &AgentId| {
-            let mut row = vec![0.0; file.dimensions()];
-            cohort.trained_row(*agent, &mut row);
-            row.into_iter().map(f64::from).collect()
-        };
-        states.push(agents.iter().map(read).collect());
-    }
-    states
-}
-
-fn distance(one: &[f64], other: &[f64]) -> f64 {
-    let difference: f64 = one.iter().zip(other).map(|(one, other)| (one - other).powi(2)).sum();
-    let size: f64 = other.iter().map(|value| value * value).sum();
-    (difference / size.max(1e-12)).sqrt()
 }
 
 fn parts(kind: ExchangeKind, beta: f64) -> Parts {
@@ -189,7 +83,7 @@ fn parts_of(case: &QuadraticCase, dimensions: usize) -> Option<Parts> {
         *compressor = Compressor::TopK { share: given("top_k", 1.0) / dimensions as f64 };
     }
     let radius = given("sam_radius", 0.0);
-    parts.oracle = Oracle::SharpnessAware { radius: radius.into() };
+    parts.oracle = Oracle::sharpness_aware(radius);
     Some(parts)
 }
 
@@ -209,13 +103,12 @@ fn compare(file: &Quadratics, case: &QuadraticCase, parts: Parts) {
 
 #[test]
 fn every_method_follows_its_golden_trajectories() {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     let mut compared = 0;
     for path in files() {
         let file = Quadratics::read(&path).expect("the file is of the format");
         for case in &file.cases {
             let Some(parts) = parts_of(case, file.dimensions()) else {
-                assert!(!path.starts_with(&own), "{} is not known", case.algorithm);
+                assert!(path != own(), "{} is not known", case.algorithm);
                 continue;
             };
             compare(&file, case, parts.clone());
@@ -231,7 +124,7 @@ fn every_method_follows_its_golden_trajectories() {
 }
 
 fn ring() -> Quadratics {
-    Quadratics::read(&files()[0]).expect("the file is of the format")
+    Quadratics::read(&own()).expect("the file is of the format")
 }
 
 /// Rounds of the golden ring under these parts at rate `rate`.
@@ -241,27 +134,10 @@ fn on_the_ring(parts: Parts, rate: f64, gamma: f64, rounds: u64) -> Vec<Vec<Vec<
     trajectory(&file, parts, &mixing, rate, gamma, rounds)
 }
 
-fn mean(state: &[Vec<f64>]) -> Vec<f64> {
-    let mean = |at: usize| state.iter().map(|row| row[at]).sum::<f64>() / state.len() as f64;
-    (0..state[0].len()).map(mean).collect()
-}
-
-fn largest_gap(one: &[Vec<Vec<f64>>], other: &[Vec<Vec<f64>>]) -> f64 {
-    let rows = one.iter().flatten().zip(other.iter().flatten());
-    rows.map(|(one, other)| distance(one, other)).fold(0.0, f64::max)
-}
-
-fn decentralized() -> impl Iterator<Item = Preset> {
-    Preset::ALL.into_iter().filter(|preset| {
-        let parts = preset.parts();
-        parts.memory.is_none() && parts.exchange.kind != ExchangeKind::None
-    })
-}
-
 #[test]
 fn every_method_keeps_the_mean_at_learning_rate_zero() {
     let start = mean(&ring().initial);
-    for preset in decentralized() {
+    for preset in decentralized().filter(|preset| support::keeps_mean(&preset.parts())) {
         let states = on_the_ring(preset.parts(), 0.0, 0.4, 6);
         let gap = distance(&mean(&states[5]), &start);
         assert!(gap < 1e-5, "{preset:?}: the mean moved by {gap:e}");
@@ -315,7 +191,7 @@ fn state_of_another_method_is_refused() {
 fn sharpness_aware_gradients_at_radius_zero_are_plain() {
     for preset in decentralized() {
         let with = |oracle| on_the_ring(Parts { oracle, ..preset.parts() }, 0.02, 0.5, 6);
-        let gap = largest_gap(&with(Oracle::SharpnessAware { radius: 0.0.into() }), &with(Oracle::Plain));
+        let gap = largest_gap(&with(Oracle::sharpness_aware(0.0)), &with(Oracle::Plain));
         assert_eq!(gap, 0.0, "{preset:?}");
     }
 }
@@ -399,50 +275,8 @@ fn one_agent_with_quasi_global_momentum_keeps_its_own_updates_in_the_buffer() {
 }
 
 #[test]
-fn compressors_take_the_bytes_that_they_say_and_contract() {
-    use kith_core::Purpose;
-    let seeds = Seeds::new(3);
-    let bits = [2, 4, 8, 16].map(|bits| Compressor::Quantised { bits });
-    let kept =
-        [0.01, 0.25, 1.0].map(|share| [Compressor::TopK { share }, Compressor::RandomK { share, bias: Bias::Biased }]);
-    let others = [Compressor::Identity, Compressor::ScaledSign];
-    for len in [1_usize, 7, 64, 65, 1000] {
-        for compressor in bits.into_iter().chain(kept.into_iter().flatten()).chain(others) {
-            let (mut lost, mut size) = (0.0, 0.0);
-            for draw in 0..200 {
-                let row: Vec<f32> = (0..len).map(|at| ((at * 37 + draw * 11) as f32 * 0.7).sin()).collect();
-                let mut stream = seeds.agent(Purpose::Compress, AgentId(0), draw as u64);
-                let bytes = compressor.encode(&row, &mut stream);
-                assert_eq!(bytes.len(), compressor.wire_len(len), "{compressor:?} {len}");
-                let mut back = vec![f32::NAN; len];
-                compressor.decode(&bytes, &mut back);
-                lost += row.iter().zip(&back).map(|(one, other)| f64::from(one - other).powi(2)).sum::<f64>();
-                size += row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-            }
-            let bound = 1.0 - compressor.contraction(len).expect("it contracts");
-            assert!(lost <= size * (bound * 1.1 + 1e-9), "{compressor:?} {len}: {} above {bound}", lost / size);
-        }
-    }
-}
-
-#[test]
-fn entries_kept_at_random_and_scaled_up_are_right_on_average() {
-    let compressor = Compressor::RandomK { share: 0.25, bias: Bias::Unbiased };
-    let row: Vec<f32> = (0..16).map(|at| at as f32 - 4.0).collect();
-    let (mut sum, mut back) = ([0.0_f64; 16], vec![0.0; 16]);
-    let mut stream = Seeds::new(3).agent(kith_core::Purpose::Compress, AgentId(0), 0);
-    for _ in 0..20_000 {
-        compressor.decode(&compressor.encode(&row, &mut stream), &mut back);
-        sum.iter_mut().zip(&back).for_each(|(sum, value)| *sum += f64::from(*value) / 20_000.0);
-    }
-    for (mean, value) in sum.iter().zip(&row) {
-        assert!((mean - f64::from(*value)).abs() < 0.5, "{mean} {value}");
-    }
-}
-
-#[test]
 fn on_the_complete_graph_at_rate_one_decentralized_sgd_is_data_parallel_sgd() {
-    let file = Quadratics::read(&files()[0]).expect("the file is of the format");
+    let file = Quadratics::read(&own()).expect("the file is of the format");
     let agents = file.initial.len();
     let mut same = file.clone();
     same.initial = vec![file.initial[0].clone(); agents];
@@ -466,7 +300,7 @@ fn on_the_complete_graph_at_rate_one_decentralized_sgd_is_data_parallel_sgd() {
 
 #[test]
 fn at_learning_rate_zero_the_distance_to_the_mean_shrinks_at_the_spectral_rate() {
-    let file = Quadratics::read(&files()[0]).expect("the file is of the format");
+    let file = Quadratics::read(&own()).expect("the file is of the format");
     let agents = file.initial.len();
     let spread = |state: &[Vec<f64>]| {
         let mean = |at: usize| state.iter().map(|row| row[at]).sum::<f64>() / agents as f64;

@@ -230,8 +230,11 @@ fn compute<E: Engine>(
     let mut bodies = Bodies::new();
     if stage.leg.exchanges() {
         let mut last: Option<(AgentId, (Body, Body))> = None;
-        // Rows, unlike gradients, are the same for every neighbour.
-        let one_each = cohort.parts().exchange.kind == ExchangeKind::NeighbourGradients && stage.leg == Leg::Both;
+        // Rows, unlike gradients and relayed sums, are the same for every neighbour.
+        let one_each = match cohort.parts().exchange.kind {
+            ExchangeKind::NeighbourGradients => stage.leg == Leg::Both,
+            kind => kind == ExchangeKind::Relay,
+        };
         for &(from, to) in edges {
             let made = match &last {
                 Some((agent, made)) if *agent == from && !one_each => made.clone(),
@@ -245,7 +248,7 @@ fn compute<E: Engine>(
     Ok(Done::Computed {
         bodies,
         spec: cohort.payload_spec(),
-        bytes: cohort.payload_bytes(),
+        bytes: cohort.payload_bytes(stage.leg),
         basis: cohort.basis_digest(first).short(),
         ranks: cohort.memory(first).iter().map(|layer| layer.rank()).collect(),
     })

@@ -7,9 +7,7 @@ use kith_core::{AgentId, Batches, Digest, Event, Key, Network, Position, Round, 
 use kith_data::{BatchOrder, Recall, Scenario, TaskData, representation_indices};
 use kith_engine::Engine;
 use kith_graph::{Graph, Meetings, Mixing as MixingMatrix};
-use kith_method::{
-    Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Oracle, Parts, Rates, Rehearsal, Setup,
-};
+use kith_method::{Agreement, Cohort, ExchangeKind, LateFlow, MethodError, Mixing, Parts, Rates, Rehearsal, Setup};
 use kith_protocol::{Plan, RoundKind};
 use kith_subspace::Growth;
 use thiserror::Error;
@@ -231,10 +229,7 @@ impl<'a, E: Engine> Run<'a, E> {
         let per_epoch = self.steps_per_epoch;
         let epoch = steps.start / per_epoch;
         let at = |step: u64| self.position(task, round.stage.index, step);
-        let radius = |at: &Position| match &self.work.parts.oracle {
-            Oracle::Plain => 0.0,
-            Oracle::SharpnessAware { radius } => radius.at(at),
-        };
+        let radius = |at: &Position| self.work.parts.oracle.radius().map_or(0.0, |radius| radius.at(at));
         let schedule = &self.work.train.learning_rate;
         let rates: Vec<Rates> = steps
             .clone()

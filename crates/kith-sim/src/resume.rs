@@ -13,16 +13,16 @@ use crate::timeline::{Step, Timeline};
 /// What the arithmetic told the timeline so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
-    /// `[t]`: bytes of a payload's body in task t, and had it been whole.
-    payloads: Vec<(u64, u64)>,
+    /// `[t]`: bytes of a payload's body in task t, and had it been whole, as [`Timeline::set_payload`] takes them.
+    payloads: Vec<[(u64, u64); 2]>,
     /// Bytes of each basis that was spread, in order.
     bases: Vec<u64>,
 }
 
 impl Told {
-    pub(crate) fn payload(&mut self, timeline: &mut Timeline, bytes: (u64, u64)) {
-        self.payloads.push(bytes);
-        timeline.set_payload(bytes.0, bytes.1);
+    pub(crate) fn payload(&mut self, timeline: &mut Timeline, sizes: [(u64, u64); 2]) {
+        self.payloads.push(sizes);
+        timeline.set_payload(sizes);
     }
 
     pub(crate) fn basis(&mut self, bytes: u64) {
@@ -31,9 +31,11 @@ impl Told {
 
     fn carry(&mut self, tape: &mut Tape<'_>, tasks: usize) -> Result<(), TapeError> {
         let Self { payloads, bases } = self;
-        tape.list("tasks begun", payloads, tasks, |tape, (bytes, full)| {
-            tape.number(bytes)?;
-            tape.number(full)
+        tape.list("tasks begun", payloads, tasks, |tape, sizes| {
+            sizes.iter_mut().try_for_each(|(bytes, full)| {
+                tape.number(bytes)?;
+                tape.number(full)
+            })
         })?;
         tape.list("bases spread", bases, usize::MAX, Tape::number)
     }
@@ -41,8 +43,7 @@ impl Told {
     /// Takes a timeline from its beginning to a round, telling it the same again.
     fn replay(&self, timeline: &mut Timeline, until: Round) -> Option<RoundPlan> {
         let tell = |timeline: &mut Timeline, task: TaskId| {
-            let (bytes, full) = *self.payloads.get(task.index())?;
-            timeline.set_payload(bytes, full);
+            timeline.set_payload(*self.payloads.get(task.index())?);
             Some(())
         };
         let mut bases = self.bases.iter();

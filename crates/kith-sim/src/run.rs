@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_core::{AgentId, Calendar, Round, Tape, TapeError, TaskId};
+use kith_core::{AgentId, Calendar, Leg, Round, Tape, TapeError, TaskId};
 use kith_engine::Engine;
 use kith_method::{Cohort, ExchangeKind};
 use kith_protocol::{Agent, Config, Neighbour, RoundKind};
@@ -182,7 +182,8 @@ impl<'a, E: Engine> Simulation<'a, E> {
             checks.remember(self.run.cohort(), &agents);
         }
         self.run.begin(task)?;
-        self.told.payload(&mut self.timeline, self.run.cohort().payload_bytes());
+        let sizes = [Leg::Both, Leg::Exchange].map(|leg| self.run.cohort().payload_bytes(leg));
+        self.told.payload(&mut self.timeline, sizes);
         if let Some(checks) = &mut self.checks {
             checks.begin(self.run.cohort());
         }

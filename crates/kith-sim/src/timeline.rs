@@ -87,8 +87,8 @@ pub struct Timeline {
     next: Round,
     waiting_since: Vec<Time>,
     waited: Vec<u64>,
-    payload_len: u64,
-    full_len: u64,
+    /// Bytes of a payload's body as it is and had it been whole: where agents compute and exchange, and where they only exchange.
+    payload: [(u64, u64); 2],
     basis_len: BTreeMap<TaskId, u64>,
     trace: Digester,
 }
@@ -117,8 +117,7 @@ impl Timeline {
             next: Round(0),
             waiting_since: vec![Time(0); count],
             waited: vec![0; count],
-            payload_len: 0,
-            full_len: 0,
+            payload: [(0, 0); 2],
             basis_len: BTreeMap::new(),
             trace: Digester::default(),
         };
@@ -128,9 +127,10 @@ impl Timeline {
         timeline
     }
 
-    /// From now on payload bodies have this many bytes; `full`, had they been whole.
-    pub fn set_payload(&mut self, bytes: u64, full: u64) {
-        (self.payload_len, self.full_len) = (bytes, full);
+    /// From now on payload bodies have so many bytes, and had they been whole: in legs where agents compute and exchange, and
+    /// in those where they only exchange.
+    pub fn set_payload(&mut self, sizes: [(u64, u64); 2]) {
+        self.payload = sizes;
     }
 
     /// Virtual time.
@@ -370,17 +370,19 @@ impl Timeline {
     }
 
     fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
-        let consensus = self.settings.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Consensus);
+        let stage = self.settings.plan.stage(round);
+        let consensus = stage.is_some_and(|stage| stage.kind == RoundKind::Consensus);
+        let (payload, full) = self.payload[usize::from(stage.is_some_and(|stage| !stage.leg.computes()))];
+        let more = if consensus { self.settings.consensus_more } else { 0 };
         let body = match kind {
-            FrameKind::Payload | FrameKind::Absolute if consensus => self.payload_len + self.settings.consensus_more,
-            FrameKind::Payload | FrameKind::Absolute => self.payload_len,
+            FrameKind::Payload | FrameKind::Absolute => payload + more,
             FrameKind::Basis => self.basis_len.get(&task).copied().unwrap_or(0),
             FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => 0,
         };
         let header = HEADER_LEN as u64;
         let bytes = body + header;
-        let training = !consensus && self.settings.plan.stage(round).is_some();
-        self.traffic.sent(from, to, task, kind, round, training, bytes, self.full_len + header);
+        let training = stage.is_some() && !consensus;
+        self.traffic.sent(from, to, task, kind, round, training, bytes, full + header);
         match self.links.carry(self.now, from, to, round, bytes) {
             Some(arrival) => {
                 let kind = KINDS.iter().position(|known| *known == kind).unwrap_or(0) as u8;
@@ -460,7 +462,7 @@ impl Timeline {
         *self.standing.entry(ahead).or_default() += 1;
         self.joins.entry(ahead).or_default().push((agent, source));
         let memory: u64 = self.basis_len.values().sum();
-        let bytes = self.full_len + memory + HEADER_LEN as u64;
+        let bytes = self.payload[1].1 + memory + HEADER_LEN as u64;
         let task = self.settings.plan.stage(ahead).map_or(TaskId(0), |stage| stage.task);
         self.traffic.resync(source, task, bytes);
         let arrival = self.links.carry_reliably(self.now, source, agent, bytes);

@@ -322,6 +322,9 @@ fn every_decentralized_method_learns_and_gives_the_same_bits_on_two_threads() {
     for preset in decentralized() {
         let with = |threads| {
             let mut small = Small { tasks: 1, threads, ..Small::new(preset) };
+            if preset == Preset::RelaySgd {
+                small.graph = "chain:5";
+            }
             small.train.learning_rate = 0.02.into();
             small.train.rounds_per_task = Some(200);
             run(&small)
@@ -342,6 +345,8 @@ fn what_a_method_sends_is_counted_to_the_byte() {
         small.train.rounds_per_task = Some(10);
         run(&small).bytes_training[0]
     };
+    let network = kith_core::Network::mlp(64, &[32, 32], 10, false, kith_core::Head::Shared, 1);
+    let layout = network.layout().expect("it fits together");
     let (header, entries) = (kith_protocol::HEADER_LEN, 64 * 32 + 32 * 32 + 320);
     let frames = |count: usize, body: usize| (10 * 2 * count * (header + body)) as f64;
     assert_eq!(sent(Preset::DPsgd), frames(1, 4 * entries));
@@ -352,6 +357,14 @@ fn what_a_method_sends_is_counted_to_the_byte() {
     assert_eq!(sent(Preset::GradientTracking), frames(1, 8 * entries), "models and trackers");
     for preset in [Preset::Choco, Preset::DeepSqueeze] {
         let compressor = preset.parts().exchange.compressor.expect("it compresses");
-        assert_eq!(sent(preset), frames(1, compressor.wire_len(entries)), "{preset:?}");
+        assert_eq!(sent(preset), frames(1, compressor.wire_len(&layout)), "{preset:?}");
     }
+    let signs = preset_gradients(Preset::CompNgc).wire_len(&layout);
+    assert_eq!(sent(Preset::CompNgc), frames(1, 4 * entries) + frames(1, signs), "whole models, signs of gradients");
+    let bytes = preset_gradients(Preset::CompNSaddle).wire_len(&layout);
+    assert_eq!(sent(Preset::CompNSaddle), frames(2, bytes), "models and gradients at 8 bits");
+}
+
+fn preset_gradients(preset: Preset) -> kith_method::Compressor {
+    preset.parts().exchange.gradient_compressor.expect("it compresses gradients")
 }

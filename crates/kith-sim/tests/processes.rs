@@ -3,7 +3,7 @@
 mod common;
 
 use common::Small;
-use kith_core::{AgentId, Digest, Digester, Round, TaskId};
+use kith_core::{AgentId, Digest, Digester, Round, Tape, TaskId};
 use kith_engine::NativeEngine;
 use kith_method::{Agreement, Cohort, ExchangeKind, PayloadError, PayloadForm, Preset, decode_basis};
 use kith_protocol::RoundKind;
@@ -29,17 +29,32 @@ fn whole_round(run: &Run<'_, NativeEngine>, round: Round) -> Option<RoundPlan> {
     Some(RoundPlan { round, stage, rows: run.cohort().hosted().iter().map(row).collect(), joins: Vec::new() })
 }
 
-/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round.
-fn in_processes(small: &Small) -> Digest {
+/// The same process started again, from the state of the one that was there.
+fn again<'a>(small: &Small, work: &Work<'a>, mut old: Run<'a, NativeEngine>) -> Run<'a, NativeEngine> {
+    let hosted: Vec<u32> = old.cohort().hosted().iter().map(|agent| agent.0).collect();
+    let mut bytes = Vec::new();
+    old.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+    let mut fresh = process(small, work, &hosted);
+    fresh.begin(old.task().expect("a task has begun")).expect("it begins");
+    fresh.carry(&mut Tape::playing(&mut bytes.as_slice())).expect("it is the same process");
+    fresh
+}
+
+/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round; all processes
+/// are started again before each of the rounds `cuts`.
+fn in_processes(small: &Small, cuts: &[u64]) -> Digest {
     small.with(|work| {
         let mut runs: Vec<_> = PROCESSES.iter().map(|hosted| process(small, &work, hosted)).collect();
         let mut begins = true;
         for round in (0..).map(Round) {
             let Some(stage) = runs[0].plan().stage(round) else { break };
+            if begins {
+                runs.iter_mut().for_each(|run| run.begin(stage.task).expect("it begins"));
+            }
+            if cuts.contains(&round.0) {
+                runs = runs.into_iter().map(|run| again(small, &work, run)).collect();
+            }
             for run in &mut runs {
-                if begins {
-                    run.begin(stage.task).expect("it begins");
-                }
                 let plan = whole_round(run, round).expect("within the run");
                 run.compute(&plan, &mut ()).expect("it computes");
                 run.cohort_mut().offer(round, stage.leg, &plan.agents());
@@ -52,8 +67,10 @@ fn in_processes(small: &Small) -> Digest {
                     for to in neighbours(work.graph, from).iter().map(|peer| peer.id).filter(outside) {
                         let body = run.cohort().payload(stage.leg, from, to, form);
                         let computed = match stage.kind {
-                            RoundKind::Train => run.cohort().payload_bytes().0,
-                            RoundKind::Consensus => run.cohort().payload_bytes().0 + run.cohort().consensus_more(),
+                            RoundKind::Train => run.cohort().payload_bytes(stage.leg).0,
+                            RoundKind::Consensus => {
+                                run.cohort().payload_bytes(stage.leg).0 + run.cohort().consensus_more()
+                            }
                         };
                         assert_eq!(body.len() as u64, computed, "encoded and computed length");
                         frames.push((from, to, body));
@@ -107,7 +124,8 @@ fn grow(runs: &mut [Run<'_, NativeEngine>], task: TaskId) {
 #[test]
 fn cohorts_in_several_processes_give_the_bits_of_one_for_every_exchange() {
     for preset in Preset::ALL.into_iter().filter(|preset| preset.parts().exchange.kind != ExchangeKind::None) {
-        let mut small = Small { graph: "ring:6", ..Small::new(preset) };
+        let graph = if preset == Preset::RelaySgd { "chain:6" } else { "ring:6" };
+        let mut small = Small { graph, ..Small::new(preset) };
         small.tasks = 2;
         small.train.rounds_per_task = Some(6);
         if let Some(memory) = &mut small.parts.memory {
@@ -117,7 +135,8 @@ fn cohorts_in_several_processes_give_the_bits_of_one_for_every_exchange() {
             consolidation.consensus_rounds = 2;
         }
         let (one, _) = small.run().expect("the run and its checks succeed");
-        assert_eq!(in_processes(&small), one.parameter_digest, "{preset:?}");
+        assert_eq!(in_processes(&small, &[]), one.parameter_digest, "{preset:?}");
+        assert_eq!(in_processes(&small, &[1, 4, 9, 14]), one.parameter_digest, "{preset:?}, processes started again");
     }
 }
 
@@ -131,7 +150,7 @@ fn a_payload_of_a_wrong_length_and_one_with_numbers_that_are_none_are_refused() 
             run.begin(TaskId(0)).expect("it begins");
             let spec = run.cohort().payload_spec();
             let leg = run.plan().legs[0];
-            let len = run.cohort().payload_bytes().0 as usize;
+            let len = run.cohort().payload_bytes(leg).0 as usize;
             assert_eq!(spec.check(leg, Increment, &vec![0; len]), Ok(()), "{preset:?}");
             let short = spec.check(leg, Absolute, &vec![0; len - 4]);
             assert_eq!(short, Err(PayloadError::Length { expected: len, found: len - 4 }));

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod deploy;
+pub mod device;
 pub mod run;
 pub mod runs;
 pub mod summary;

@@ -143,15 +143,24 @@ const METHOD: &str = "name = \"m\"\nmethod = \"d-psgd\"\n[graph]\nfamily = \"rin
 #[test]
 fn decentralized_methods_that_do_not_add_up_are_refused_with_the_reason() {
     let lossy = "links.loss=0.1";
-    let cases: [&[&str]; 13] = [
+    let cases: [&[&str]; 22] = [
+        &["method=relay-sgd"],
+        &["method=relay-sgd", "graph.family=chain", lossy],
+        &["method=ada-gossip", "exchange.adaptive=1.0"],
+        &["method=d2", "graph.family=chain", "exchange.adaptive=0.9"],
+        &["method=ngm", "exchange.gradient_compressor={kind=\"scaled-sign\"}"],
+        &["method=comp-ngc", lossy],
+        &["method=deep-squeeze", "exchange.compressor={kind=\"random-k\", share=0.1, bias=\"unbiased\"}"],
+        &["method=q-saddle", "oracle.climbs=\"loss-and-decay\""],
+        &["exchange.compressor={kind=\"low-rank\", rank=0}"],
         &["method=q-saddle", "oracle.radius=-0.1"],
         &["chain=[\"track\"]", "exchange.kind=difference"],
-        &["chain=[{quasi-global={beta=0.9}}]", "exchange.order=combine-then-adapt"],
+        &["method=gut", "chain=[{quasi-global={beta=0.9}}]"],
         &["chain=[{quasi-global={beta=0.9}}, {momentum={beta=0.9}}]"],
         &["method=choco", lossy],
         &["method=d2", lossy],
         &["method=d2", "graph.agents=8"],
-        &["method=ngm", "exchange.compressor={kind=\"scaled-sign\"}"],
+        &["method=gut", "exchange.compressor={kind=\"scaled-sign\"}"],
         &["method=deep-squeeze", "exchange.compressor={kind=\"quantised\", bits=3}"],
         &["exchange.feedback=error"],
         &["exchange.tracking=0.5"],
@@ -165,7 +174,8 @@ fn decentralized_methods_that_do_not_add_up_are_refused_with_the_reason() {
 #[test]
 fn every_preset_resolves_and_its_resolved_form_resolves_to_itself() {
     for preset in kith_method::Preset::ALL {
-        let resolved = resolve(METHOD, &[&format!("method={}", preset.name())]);
+        let family = if preset == kith_method::Preset::RelaySgd { "chain" } else { "ring" };
+        let resolved = resolve(METHOD, &[&format!("method={}", preset.name()), &format!("graph.family={family}")]);
         let again = resolve(&resolved.to_toml().expect("it is written"), &[]);
         assert_eq!(resolved, again, "{}", preset.name());
     }

@@ -5,18 +5,15 @@
 
 mod buffer;
 mod conv;
-mod dropout;
 mod linear;
 mod measure;
 mod mix;
 mod norm;
 mod pass;
-mod plan;
 mod pool;
 mod quadratic;
 mod registers;
 mod scores;
-mod step;
 mod visit;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +26,7 @@ use rayon::prelude::*;
 use crate::error::EngineError;
 use crate::initialise::initialise;
 use crate::kernel::Start;
+use crate::plan::Plan;
 use crate::port::{Engine, Geometry, MixingPlan, Score};
 
 pub use buffer::NativeBlock;
@@ -37,7 +35,6 @@ pub use visit::NativeVisit;
 
 use buffer::Buffer;
 use pass::Pass;
-use plan::Plan;
 use registers::Registers;
 use visit::Goal;
 
@@ -177,6 +174,18 @@ impl NativeEngine {
     }
 }
 
+/// Each agent's rows of the blocks.
+fn rows_of<'b>(agents: &'b [AgentId], blocks: &'b mut [&mut NativeBlock]) -> Vec<(AgentId, Vec<&'b mut [f32]>)> {
+    let count = blocks.len();
+    let mut rows: Vec<_> = agents.iter().map(|agent| (*agent, Vec::with_capacity(count))).collect();
+    for block in blocks {
+        for ((_, rows), row) in rows.iter_mut().zip(block.pick_mut(agents.iter().copied())) {
+            rows.push(row);
+        }
+    }
+    rows
+}
+
 impl Engine for NativeEngine {
     type Block = NativeBlock;
     type Visit<'visit> = NativeVisit<'visit>;
@@ -214,15 +223,7 @@ impl Engine for NativeEngine {
         let plan = self.plan(geometry);
         let goal = self.goal(plan.as_ref());
         let scratch_len = geometry.layout.len();
-        let count = blocks.len();
-        let mut rows: Vec<Vec<&mut [f32]>> = agents.iter().map(|_| Vec::with_capacity(count)).collect();
-        for block in blocks {
-            for (rows, row) in rows.iter_mut().zip(block.pick_mut(agents.iter().copied())) {
-                rows.push(row);
-            }
-        }
-        let items = agents.iter().copied().zip(rows).collect();
-        self.spread(items, |(agent, rows): (AgentId, Vec<&mut [f32]>)| {
+        self.spread(rows_of(agents, blocks), |(agent, rows): (AgentId, Vec<&mut [f32]>)| {
             let mut workspace = self.workspace();
             workspace.prepare(scratch, scratch_len);
             let Workspace { pass, product, scratch: memory } = &mut *workspace;
@@ -231,6 +232,14 @@ impl Engine for NativeEngine {
             work(&mut visit);
             crate::port::Visit::losses(&visit)[0]
         })
+    }
+
+    fn rows<R: Send, F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut NativeBlock], work: F) -> Vec<R>
+    where
+        F: Fn(AgentId, &mut [&mut [f32]]) -> R + Sync,
+    {
+        assert!(blocks.iter().all(|block| block.row_len() == len), "blocks with rows of {len} numbers");
+        self.spread(rows_of(agents, blocks), |(agent, mut rows)| work(agent, &mut rows))
     }
 
     fn mix(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {

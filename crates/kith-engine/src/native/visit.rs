@@ -1,13 +1,15 @@
 //! One agent's rows under work, on one thread.
 
+use std::ops::Range;
+
 use kith_core::{AgentId, Batches};
 
 use super::buffer::Buffer;
 use super::pass::{Constraint, Pass, Target};
-use super::plan::{Hold, Plan};
 use super::quadratic::Quadratic;
 use super::registers::Registers;
 use crate::kernel::{self, Shape, Update};
+use crate::plan::{Hold, Plan};
 use crate::port::{Point, Slot, Visit};
 
 /// What a visit's gradients are of.
@@ -151,10 +153,13 @@ impl Visit for NativeVisit<'_> {
         self.registers.get_mut(y).fill(0.0);
     }
 
-    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32) {
-        let norm = kernel::squared_norm(self.registers.get(x)).sqrt();
-        let factor = (f64::from(a) / (norm + f64::from(tiny))) as f32;
-        self.axpy(y, factor, x);
+    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32, parts: &[Range<usize>]) {
+        let (y, x) = self.registers.pair(y, x);
+        for part in parts {
+            let x = &x[part.clone()];
+            let factor = (f64::from(a) / (kernel::squared_norm(x).sqrt() + f64::from(tiny))) as f32;
+            kernel::axpy(&mut y[part.clone()], factor, x);
+        }
     }
 
     fn clip(&mut self, x: Slot, max: f32) {

@@ -5,8 +5,10 @@
 //! of all agents however rounds and links fail, as long as both ends use the same pair of rows.
 
 mod across;
+mod adaptive;
 mod payload;
 mod publish;
+mod relay;
 mod update;
 
 use std::collections::BTreeMap;
@@ -15,8 +17,10 @@ use kith_core::{AgentId, Leg, Round, Tape, TapeError};
 use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
+pub(crate) use adaptive::Adaptive;
 pub(crate) use payload::Wire;
 pub use payload::{PayloadError, PayloadForm, PayloadSpec, decode_basis};
+pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;
 
 use crate::{Cohort, ExchangeKind, Order};
@@ -97,6 +101,7 @@ impl<E: Engine> Cohort<E> {
                 self.exchange_gradients(rows);
             }
             (ExchangeKind::GlobalUpdate, _) => self.gossip_update(rate, rows),
+            (ExchangeKind::Relay, _) => self.relay(rate, rows),
             _ => self.exchange_models(round, rate, rows),
         }
     }
@@ -117,15 +122,20 @@ impl<E: Engine> Cohort<E> {
         } else if !self.kept.0.is_empty() {
             self.kept.clear();
         }
-        if !(whole && self.planned == Some(rate)) {
-            self.plan_mixing(rate, rows);
-            self.planned = whole.then_some(rate);
+        let adaptive = self.extra.adaptive.is_some();
+        let planned = if adaptive { 1.0 } else { rate };
+        if !(whole && self.planned == Some(planned)) {
+            self.plan_mixing(planned, rows);
+            self.planned = whole.then_some(planned);
         }
         if let Some(across) = &mut self.extra.across {
             across.receive(self.agents, rows, &self.wire);
         }
+        let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
-        if self.parts.exchange.has_public() {
+        if adaptive {
+            self.mix_adaptively(rate, &agents);
+        } else if self.parts.exchange.has_public() {
             self.engine.mix_into(trained, &self.public, &self.plan);
         } else {
             self.engine.mix(&mut self.public, trained, &self.plan);
@@ -147,7 +157,6 @@ impl<E: Engine> Cohort<E> {
             self.settle_late(rows);
         }
         if self.stepped.is_some() {
-            let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
             self.after_mixing(&agents);
         }
     }
@@ -160,11 +169,18 @@ impl<E: Engine> Cohort<E> {
     /// Whether mixing in this leg must leave the mean of all trained rows where it is.
     #[must_use]
     pub fn keeps_mean(&self, leg: Leg) -> bool {
-        !(self.parts.exchange.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both)
+        match self.parts.exchange.kind {
+            ExchangeKind::NeighbourGradients => leg != Leg::Both,
+            // Sums on their way hold models of rounds before.
+            ExchangeKind::Relay => false,
+            // Each agent has averaging rates of its own.
+            _ => self.parts.exchange.adaptive.is_none(),
+        }
     }
 
     pub(super) fn plan_mixing(&mut self, rate: f64, rows: &[Mixing<'_>]) {
-        let replaces = !self.has_public() && self.parts.exchange.kind != ExchangeKind::GlobalUpdate;
+        let exchange = &self.parts.exchange;
+        let replaces = !self.has_public() && exchange.kind != ExchangeKind::GlobalUpdate && exchange.adaptive.is_none();
         let own = f64::from(u8::from(replaces));
         // D² adds up what mixing does, round after round, so there each row must sum to exactly one as it is used.
         let exact = self.parts.exchange.kind == ExchangeKind::Corrected;

@@ -45,19 +45,28 @@ pub enum PayloadError {
 /// What payloads of a task look like: enough to judge one without the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PayloadSpec {
+    layout: Layout,
     len: usize,
     vectors: usize,
     /// Bytes that a consensus round adds: importances that are gossiped.
     consensus_more: usize,
     compressor: Option<Compressor>,
-    copies: bool,
-    gradients: bool,
+    gradient_compressor: Option<Compressor>,
+    kind: ExchangeKind,
 }
+
+/// Bytes that say how many models a relayed sum is of.
+const COUNT: usize = 4;
 
 impl PayloadSpec {
     /// Whether a gradient goes over the edge in this leg, rather than a model.
     fn is_gradient(&self, leg: Leg) -> bool {
-        self.gradients && leg == Leg::Both
+        self.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both
+    }
+
+    /// Whether receivers hold copies that grow by what they are sent.
+    fn copies(&self) -> bool {
+        self.kind == ExchangeKind::Difference
     }
 
     /// Whether these bytes are a payload of such a leg.
@@ -68,9 +77,14 @@ impl PayloadSpec {
         let whole = 4 * self.len * self.vectors;
         let found = body.len();
         let (expected, compressor) = match self.compressor {
-            _ if self.is_gradient(leg) => (if found == 0 { 0 } else { whole }, None),
-            Some(_) if self.copies && form == PayloadForm::Absolute && found == whole => (whole, None),
-            Some(compressor) => (compressor.wire_len(self.len), Some(compressor)),
+            _ if self.is_gradient(leg) && found == 0 => (0, None),
+            _ if self.is_gradient(leg) => {
+                let compressor = self.gradient_compressor;
+                (compressor.map_or(whole, |compressor| compressor.wire_len(&self.layout)), compressor)
+            }
+            _ if self.kind == ExchangeKind::Relay => (whole + COUNT, None),
+            Some(_) if self.copies() && form == PayloadForm::Absolute && found == whole => (whole, None),
+            Some(compressor) => (compressor.wire_len(&self.layout), Some(compressor)),
             // A neighbour may be in its consensus rounds before this agent is, so both lengths are right at any time.
             None if found == whole + self.consensus_more => (found, None),
             None => (whole, None),
@@ -79,10 +93,10 @@ impl PayloadSpec {
             return Err(PayloadError::Length { expected, found });
         }
         let values = match compressor {
-            None => floats(body),
+            None => floats(&body[..found.min(whole)]),
             Some(compressor) => {
                 let mut values = vec![0.0; self.len];
-                compressor.decode(body, &mut values);
+                compressor.decode(body, &self.layout, &mut values);
                 values
             }
         };
@@ -106,6 +120,8 @@ pub(crate) struct Wire {
     encoded: BTreeMap<AgentId, Vec<u8>>,
     /// Agents that have made something public in the task before what they made public last.
     continued: BTreeSet<AgentId>,
+    /// Sums that came along an edge from another process, with how many models they are of.
+    sums: BTreeMap<(AgentId, AgentId), (Vec<f32>, u32)>,
     /// Public copies that grow by compressed differences, by directed edge.
     replicas: BTreeMap<(AgentId, AgentId), Vec<f32>>,
 }
@@ -134,6 +150,17 @@ impl Wire {
         self.encoded.clear();
         self.continued.clear();
         self.replicas.clear();
+        self.sums.clear();
+    }
+
+    /// Whether anything leaves the process.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The sum that `from`, of another process, sent to `to` in this round.
+    pub(crate) fn take_sum(&mut self, from: AgentId, to: AgentId) -> Option<(Vec<f32>, u32)> {
+        self.sums.remove(&(from, to))
     }
 
     /// Agents of other processes that send to hosted ones, with all that they send to.
@@ -152,7 +179,8 @@ impl Wire {
 
     /// Carries everything over a tape; a row has at most `longest` numbers.
     pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
-        let Self { senders: _, open: _, offered, encoded, continued, replicas } = self;
+        // Sums are taken in the round in which they come.
+        let Self { senders: _, open: _, offered, encoded, continued, sums: _, replicas } = self;
         tape.option("round whose public rows are made", offered, |tape, round| tape.number(&mut round.0))?;
         let mut sent: Vec<_> = std::mem::take(encoded).into_iter().collect();
         tape.list("agents that made something public", &mut sent, usize::MAX, |tape, (agent, bytes)| {
@@ -227,12 +255,13 @@ impl<E: Engine> Cohort<E> {
     pub fn payload_spec(&self) -> PayloadSpec {
         let exchange = &self.parts.exchange;
         PayloadSpec {
+            layout: self.geometries[0].layout.clone(),
             len: self.payload_len(),
             vectors: 1 + usize::from(self.parts.tracks()),
             consensus_more: self.consensus_more() as usize,
             compressor: exchange.compressor,
-            copies: exchange.kind == ExchangeKind::Difference,
-            gradients: exchange.kind == ExchangeKind::NeighbourGradients,
+            gradient_compressor: exchange.gradient_compressor,
+            kind: exchange.kind,
         }
     }
 
@@ -245,7 +274,9 @@ impl<E: Engine> Cohort<E> {
     /// Makes ready what these agents send in a leg whose local work is done: call it before [`Cohort::payload`].
     pub fn offer(&mut self, round: Round, leg: Leg, agents: &[AgentId]) {
         let sends_first = self.parts.exchange.order != Order::MixThenSend;
-        if leg.exchanges() && self.has_public() && sends_first && self.parts.exchange.kind != ExchangeKind::None {
+        let kind = self.parts.exchange.kind;
+        let sends_models = leg.exchanges() && !(kind == ExchangeKind::NeighbourGradients && leg == Leg::Both);
+        if sends_models && self.has_public() && sends_first && kind != ExchangeKind::None {
             let rows = agents.iter().map(|&agent| Mixing { agent, fresh: &[], opened: &[], late: Vec::new() });
             self.publish(round, &rows.collect::<Vec<_>>());
             self.wire.offered = Some(round);
@@ -259,16 +290,22 @@ impl<E: Engine> Cohort<E> {
         let spec = self.payload_spec();
         let mut row = vec![0.0; spec.len];
         if spec.is_gradient(leg) {
-            let cross = self.extra.across.as_ref().and_then(|across| across.gradient_for(from, to));
-            return cross.map_or_else(Vec::new, |cross| {
-                self.engine.download(cross, from, &mut row);
-                bytes(&row)
-            });
+            let (Some(across), Some(place)) = (&self.extra.across, self.place_of(from, to)) else { return Vec::new() };
+            let Some(cross) = across.gradient_for(from, to, place) else { return Vec::new() };
+            if spec.gradient_compressor.is_some() {
+                return across.encoded(from, place).map(<[u8]>::to_vec).unwrap_or_default();
+            }
+            self.engine.download(cross, from, &mut row);
+            return bytes(&row);
+        }
+        if spec.kind == ExchangeKind::Relay {
+            let (sum, count) = self.relayed(from, to);
+            return [bytes(&sum).as_slice(), &count.to_le_bytes()].concat();
         }
         if let Some(compressor) = spec.compressor {
-            let grown = spec.copies && self.wire.continued.contains(&from);
+            let grown = spec.copies() && self.wire.continued.contains(&from);
             if !(grown && form == PayloadForm::Absolute) {
-                let nothing = || vec![0; compressor.wire_len(spec.len)];
+                let nothing = || vec![0; compressor.wire_len(&spec.layout)];
                 return self.wire.encoded.get(&from).cloned().unwrap_or_else(nothing);
             }
         }
@@ -288,11 +325,23 @@ impl<E: Engine> Cohort<E> {
     pub fn receive(&mut self, leg: Leg, from: AgentId, to: AgentId, form: PayloadForm, body: &[u8]) {
         let spec = self.payload_spec();
         if spec.is_gradient(leg) {
-            if let Some(across) = &mut self.extra.across
-                && let Some(cross) = across.gradient_from(from, to, body.is_empty())
+            let place = self.place_of(from, to);
+            if let (Some(across), Some(place)) = (&mut self.extra.across, place)
+                && let Some(cross) = across.gradient_from(from, to, place, body.is_empty())
             {
-                self.engine.upload(cross, from, &floats(body));
+                let mut row = vec![0.0; spec.len];
+                match spec.gradient_compressor {
+                    Some(compressor) => compressor.decode(body, &spec.layout, &mut row),
+                    None => row = floats(body),
+                }
+                self.engine.upload(cross, from, &row);
             }
+            return;
+        }
+        if spec.kind == ExchangeKind::Relay {
+            let (sum, count) = body.split_at(body.len() - COUNT.min(body.len()));
+            let count = count.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            self.wire.sums.insert((from, to), (floats(sum), count));
             return;
         }
         let row = self.read(&spec, from, to, form, body);
@@ -316,17 +365,22 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
+    /// Where `to` stands among the neighbours of `from`.
+    fn place_of(&self, from: AgentId, to: AgentId) -> Option<usize> {
+        self.weights.get(from.index())?.binary_search_by_key(&to, |(peer, _)| *peer).ok()
+    }
+
     /// The public row that a body stands for, and the tracker where there is one.
     fn read(&mut self, spec: &PayloadSpec, from: AgentId, to: AgentId, form: PayloadForm, body: &[u8]) -> Vec<f32> {
         let Some(compressor) = spec.compressor else { return floats(body) };
-        let stands_alone = spec.copies && form == PayloadForm::Absolute && body.len() == 4 * spec.len;
+        let stands_alone = spec.copies() && form == PayloadForm::Absolute && body.len() == 4 * spec.len;
         let mut row = vec![0.0; spec.len];
         if stands_alone {
             row = floats(body);
         } else {
-            compressor.decode(body, &mut row);
+            compressor.decode(body, &spec.layout, &mut row);
         }
-        if !spec.copies {
+        if !spec.copies() {
             return row;
         }
         let replica = self.wire.replicas.entry((from, to)).or_insert_with(|| vec![0.0; spec.len]);

@@ -11,7 +11,7 @@ impl<E: Engine> Cohort<E> {
     pub(super) fn publish(&mut self, round: Round, rows: &[Mixing<'_>]) {
         let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
         if let Some(compressor) = self.parts.exchange.compressor {
-            agents.iter().for_each(|&agent| self.publish_compressed(compressor, round, agent));
+            self.publish_compressed(compressor, round, &agents);
             return;
         }
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
@@ -23,33 +23,39 @@ impl<E: Engine> Cohort<E> {
         });
     }
 
-    /// Encodes, decodes and applies what `agent` sends, as its receivers do.
-    fn publish_compressed(&mut self, compressor: Compressor, round: Round, agent: AgentId) {
-        let len = self.geometries[0].layout.len();
-        let (mut value, mut other, mut sent) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
-        let trained = self.coordinates.as_ref().unwrap_or(&self.whole);
-        self.engine.download(trained, agent, &mut value);
+    /// Encodes, decodes and applies what agents send, as its receivers do.
+    fn publish_compressed(&mut self, compressor: Compressor, round: Round, agents: &[AgentId]) {
+        let layout = &self.geometries[0].layout;
+        let len = layout.len();
         let copies = self.parts.exchange.kind == ExchangeKind::Difference;
-        if copies {
-            self.engine.download(&self.public, agent, &mut other);
-            value.iter_mut().zip(&other).for_each(|(value, copy)| *value -= copy);
-        } else if let Some(error) = &self.extra.error {
-            self.engine.download(error, agent, &mut other);
-            value.iter_mut().zip(&other).for_each(|(value, error)| *value += error);
-        }
-        let mut stream = self.seeds.agent(Purpose::Compress, agent, round.0);
-        let bytes = compressor.encode(&value, &mut stream);
-        compressor.decode(&bytes, &mut sent);
-        self.wire.keep(agent, bytes);
-        if copies {
-            other.iter_mut().zip(&sent).for_each(|(copy, sent)| *copy += sent);
-            self.engine.upload(&mut self.public, agent, &other);
-            return;
-        }
-        self.engine.upload(&mut self.public, agent, &sent);
-        if let Some(error) = &mut self.extra.error {
-            value.iter_mut().zip(&sent).for_each(|(value, sent)| *value -= sent);
-            self.engine.upload(error, agent, &value);
-        }
+        let seeds = self.seeds;
+        let encode =
+            |agent, row: &[f32]| compressor.encode(row, layout, &mut seeds.agent(Purpose::Compress, agent, round.0));
+        let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
+        let blocks = [trained, &mut self.public].into_iter().chain(&mut self.extra.error);
+        let sent = self.engine.rows(len, agents, &mut blocks.collect::<Vec<_>>(), |agent, rows| match rows {
+            [row, copy, ..] if copies => {
+                let mut difference = row.to_vec();
+                difference.iter_mut().zip(&**copy).for_each(|(value, copy)| *value -= copy);
+                let bytes = encode(agent, &difference);
+                compressor.decode(&bytes, layout, &mut difference);
+                copy.iter_mut().zip(&difference).for_each(|(copy, sent)| *copy += sent);
+                bytes
+            }
+            [row, sent, error] => {
+                error.iter_mut().zip(&**row).for_each(|(error, value)| *error += value);
+                let bytes = encode(agent, error);
+                compressor.decode(&bytes, layout, sent);
+                error.iter_mut().zip(&**sent).for_each(|(error, sent)| *error -= sent);
+                bytes
+            }
+            [row, sent] => {
+                let bytes = encode(agent, row);
+                compressor.decode(&bytes, layout, sent);
+                bytes
+            }
+            _ => unreachable!("rows of two or three blocks are asked for"),
+        });
+        agents.iter().zip(sent).for_each(|(agent, bytes)| self.wire.keep(*agent, bytes));
     }
 }

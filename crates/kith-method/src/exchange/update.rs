@@ -4,7 +4,7 @@ use kith_core::{AgentId, Batches, Tape, TapeError};
 use kith_engine::{Engine, Point, Visit};
 
 use super::Mixing;
-use crate::chain::{self, GRADIENT, Oracle, Pull, Rates, Registers, SPARE};
+use crate::chain::{self, Ascent, GRADIENT, Oracle, Pull, Rates, Registers, SPARE};
 use crate::train::Bench;
 use crate::{Cohort, Link};
 
@@ -109,7 +109,8 @@ impl<E: Engine> Cohort<E> {
         let momentum = self.momentum.as_mut().map(|block| bench.add(block));
         let registers = Registers { point: Point { row, base: None }, momentum, tracker: None, pull: Pull::default() };
         let links = &self.parts.chain;
-        let oracle = Oracle { radius: rates.radius as f32, raw: true, batches, step };
+        let ascent = Ascent::new(&self.parts, &self.geometries[0].layout);
+        let oracle = Oracle { radius: rates.radius as f32, ascent: &ascent, raw: true, batches, step };
         self.engine.visit(&self.geometries[0], agents, &mut bench.0, 3, |visit| {
             visit.copy(SPARE, row);
             visit.axpy(SPARE, rate, gossip);

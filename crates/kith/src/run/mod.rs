@@ -33,6 +33,7 @@ pub use resume::ResumeError;
 
 use crate::compose::{self, RunOptions};
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
+use crate::device::OpenDevice;
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
 use directory::Metrics;
@@ -42,7 +43,7 @@ use progress::Display;
 use recorder::{Curve, Identity, Recorder};
 use resume::{Cut, Found};
 
-/// How to run; nothing here changes a result.
+/// How to run; nothing here changes a result, but by rounding.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
@@ -53,6 +54,8 @@ pub struct Settings {
     pub resume: Option<PathBuf>,
     /// Threads of the engine.
     pub threads: usize,
+    /// Where the arithmetic runs; on a GPU results differ by rounding.
+    pub device: OpenDevice,
     /// Whether the simulator's checkers watch.
     pub check: bool,
     /// Whether progress is shown.
@@ -209,7 +212,7 @@ impl<'a> Running<'a> {
             }
         };
         directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
-        let mut manifest = Manifest::new(experiment, hash, settings.threads);
+        let mut manifest = Manifest::new(experiment, hash, settings.threads, &settings.device);
         manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
         directory.write_json("manifest.json", &manifest)?;
         let metrics = directory.metrics()?;
@@ -219,7 +222,8 @@ impl<'a> Running<'a> {
 
     /// The run directory of a run that was cut.
     fn go_on(loaded: &'a Loaded, settings: &'a Settings, hash: Digest, found: Found) -> (Self, Manifest, Option<Cut>) {
-        let Found { directory, manifest, metrics, summary, curves, first, cut } = found;
+        let Found { directory, mut manifest, metrics, summary, curves, first, cut } = found;
+        manifest.go_on(&settings.device);
         let series = summary.arms.iter().zip(curves).map(|(arm, curve)| Series::new(arm, curve)).collect();
         let running = Self::over(loaded, settings, hash, (directory, metrics, summary));
         (Self { series, first, ..running }, manifest, cut)
@@ -294,7 +298,11 @@ impl<'a> Running<'a> {
         let keeper = self.keeper(arm);
         let interrupt = self.interrupt.clone();
         let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, &mut self.metrics, display, interrupt);
-        let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
+        let options = RunOptions {
+            threads: self.settings.threads,
+            device: self.settings.device.clone(),
+            check: self.settings.check,
+        };
         let (path, mut state) = match cut {
             None => (None, None),
             Some(Cut { path, opened, curve }) => {

@@ -1,15 +1,15 @@
 //! Rules of decentralized methods: what goes with which exchange, and why not.
 
-use kith_method::{Bias, Compressor, ExchangeKind, Feedback, Link, Oracle, Order};
+use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Oracle, Order};
 
-use super::{Range, Subject, number};
+use super::{Range, Subject, at_least_one, number};
 use crate::config::render::Problem;
 
 /// D² diverges where mixing has an eigenvalue at or below this (Tang et al. 2018).
 const LOWEST_FOR_D2: f64 = -1.0 / 3.0;
 
 pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
-    if let Oracle::SharpnessAware { radius } = &subject.arm.oracle {
+    if let Some(radius) = subject.arm.oracle.radius() {
         subject.schedule("oracle.radius", radius, Range::NotNegative, problems);
     }
     links(subject, problems);
@@ -17,6 +17,10 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     if let Some(compressor) = subject.arm.exchange.compressor {
         compression(subject, compressor, problems);
     }
+    if let Some(compressor) = subject.arm.exchange.gradient_compressor {
+        gradient_compression(subject, compressor, problems);
+    }
+    climbing(subject, problems);
     parameters(subject, problems);
     match subject.arm.exchange.kind {
         ExchangeKind::Corrected => corrected(subject, problems),
@@ -29,8 +33,54 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             one_step(subject, problems);
             reliable(subject, "what a lost frame leaves out of the tracked update could not be made up for", problems);
         }
+        ExchangeKind::Relay => relay(subject, problems),
         ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => {}
     }
+    if let Some(beta) = subject.arm.exchange.adaptive {
+        adaptive(subject, beta, problems);
+    }
+}
+
+/// RelaySGD: sums reach everybody once only where there is one way.
+fn relay(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let graph = subject.graph;
+    let path = "exchange.kind";
+    if graph.is_directed() || graph.edges().len() + 1 != graph.agents() {
+        problems.push(
+            Problem::new(
+                path,
+                format!(
+                    "relayed sums need a tree, but this graph has {} edges for {} agents: along a cycle a model would count more \
+                     than once",
+                    graph.edges().len(),
+                    graph.agents()
+                ),
+            )
+            .accept("accepted: graph.family = \"chain\" or \"star\", or \"edges\" that form a tree; or kind = \"model\""),
+        );
+    }
+    if subject.arm.memory.is_some() {
+        problems.push(
+            Problem::new(path, "a relayed mean holds models of rounds before a memory grew")
+                .accept("accepted: no [memory] table, or kind = \"model\""),
+        );
+    }
+    reliable(subject, "a sum that is lost on the way is missing from every mean behind it", problems);
+}
+
+/// AdaGossip: what mixing does is not a flow between two ends any more.
+fn adaptive(subject: &Subject<'_>, beta: f64, problems: &mut Vec<Problem>) {
+    let path = "exchange.adaptive";
+    number(path, beta, Range::Loss, problems);
+    let exchange = &subject.arm.exchange;
+    let mixes = matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Difference);
+    if !mixes || subject.arm.chain.contains(&Link::Track) {
+        problems.push(
+            Problem::new(path, "only mixing of models has averaging rates for each parameter")
+                .accept("accepted: kind = \"model\" or \"difference\" without `track`, or no `adaptive`"),
+        );
+    }
+    reliable(subject, "with a rate of each agent's own, a lost frame cannot be made up for", problems);
 }
 
 /// Links that reach beyond the agent's own gradient.
@@ -40,9 +90,9 @@ fn links(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         let path = format!("chain.{place}");
         let mixes = matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Difference);
         match link {
-            Link::QuasiGlobal { .. } if !mixes || exchange.order == Order::CombineThenAdapt => problems.push(
-                Problem::new(path, "quasi-global momentum looks at how a step and the mixing after it move a row")
-                    .accept("accepted: exchange.kind = \"model\" or \"difference\", order = \"adapt-then-combine\""),
+            Link::QuasiGlobal { .. } if !(mixes || exchange.kind == ExchangeKind::NeighbourGradients) => problems.push(
+                Problem::new(path, "quasi-global momentum looks at how steps and mixing move a row")
+                    .accept("accepted: exchange.kind = \"model\", \"difference\" or \"neighbour-gradients\""),
             ),
             Link::Track if exchange.kind != ExchangeKind::Model || exchange.compressor.is_some() => problems.push(
                 Problem::new(path, "a tracker is mixed as whole models are")
@@ -82,12 +132,65 @@ fn order(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
 fn compression(subject: &Subject<'_>, compressor: Compressor, problems: &mut Vec<Problem>) {
     let exchange = &subject.arm.exchange;
     let path = "exchange.compressor";
-    if !matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Difference) {
+    let carries =
+        [ExchangeKind::Model, ExchangeKind::Difference, ExchangeKind::NeighbourGradients].contains(&exchange.kind);
+    if !carries {
+        problems.push(Problem::new(path, "this exchange cannot carry compressed rows").accept(
+            "accepted: exchange.kind = \"model\", \"difference\" or \"neighbour-gradients\", or no compressor",
+        ));
+    }
+    compressor_values(path, compressor, problems);
+    if exchange.kind == ExchangeKind::Difference {
+        reliable(subject, "a neighbour that misses a compressed difference can never rebuild the copy", problems);
+        if matches!(compressor, Compressor::RandomK { bias: Bias::Unbiased, .. }) {
+            problems.push(
+                Problem::new(format!("{path}.bias"), "copies that grow by scaled-up differences drift away")
+                    .accept("accepted: bias = \"biased\""),
+            );
+        }
+    }
+    expanding(subject, path, compressor, problems);
+}
+
+/// Gradients that neighbours send back, made smaller.
+fn gradient_compression(subject: &Subject<'_>, compressor: Compressor, problems: &mut Vec<Problem>) {
+    let exchange = &subject.arm.exchange;
+    let path = "exchange.gradient_compressor";
+    if exchange.kind != ExchangeKind::NeighbourGradients || exchange.data_variant_weight.unwrap_or(0.0) == 0.0 {
+        problems.push(Problem::new(path, "no gradients are sent that could be compressed").accept(
+            "accepted: exchange.kind = \"neighbour-gradients\" with data_variant_weight above 0, or no gradient_compressor",
+        ));
+    }
+    compressor_values(path, compressor, problems);
+    expanding(subject, path, compressor, problems);
+    if exchange.feedback == Feedback::Error {
+        reliable(subject, "a gradient that is lost takes along what error feedback counts as delivered", problems);
+    }
+}
+
+/// Error feedback diverges around what is not a contraction: the error grows in place of dying out.
+fn expanding(subject: &Subject<'_>, path: &str, compressor: Compressor, problems: &mut Vec<Problem>) {
+    let unbiased = matches!(compressor, Compressor::RandomK { bias: Bias::Unbiased, .. });
+    if unbiased && subject.arm.exchange.feedback == Feedback::Error {
         problems.push(
-            Problem::new(path, "this exchange cannot carry compressed rows")
-                .accept("accepted: exchange.kind = \"model\" or \"difference\", or no compressor"),
+            Problem::new(format!("{path}.bias"), "error feedback needs a contraction, and scaled-up entries are none")
+                .accept("accepted: bias = \"biased\", or feedback = \"none\""),
         );
     }
+}
+
+/// Options of a sharpness-aware oracle.
+fn climbing(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let Oracle::SharpnessAware { climbs: Climb::LossAndDecay, .. } = &subject.arm.oracle else { return };
+    if !subject.arm.chain.iter().any(|link| matches!(link, Link::WeightDecay(_))) {
+        problems.push(
+            Problem::new("oracle.climbs", "there is no weight decay to climb")
+                .accept("accepted: \"loss\", or a chain with { weight-decay = … }"),
+        );
+    }
+}
+
+fn compressor_values(path: &str, compressor: Compressor, problems: &mut Vec<Problem>) {
     match compressor {
         Compressor::TopK { share } | Compressor::RandomK { share, .. } => {
             number(format!("{path}.share"), share, Range::Share, problems);
@@ -99,26 +202,19 @@ fn compression(subject: &Subject<'_>, compressor: Compressor, problems: &mut Vec
                 );
             }
         }
+        Compressor::LowRank { rank } => at_least_one(&format!("{path}.rank"), rank.into(), problems),
         Compressor::Identity | Compressor::ScaledSign => {}
-    }
-    if exchange.kind == ExchangeKind::Difference {
-        reliable(subject, "a neighbour that misses a compressed difference can never rebuild the copy", problems);
-        if matches!(compressor, Compressor::RandomK { bias: Bias::Unbiased, .. }) {
-            problems.push(
-                Problem::new(format!("{path}.bias"), "copies that grow by scaled-up differences drift away")
-                    .accept("accepted: bias = \"biased\""),
-            );
-        }
     }
 }
 
 /// Keys that belong to one exchange.
 fn parameters(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     let exchange = &subject.arm.exchange;
-    if exchange.feedback == Feedback::Error && (exchange.kind != ExchangeKind::Model || exchange.compressor.is_none()) {
+    let loses = exchange.compressor.is_some() || exchange.gradient_compressor.is_some();
+    if exchange.feedback == Feedback::Error && (exchange.kind == ExchangeKind::Difference || !loses) {
         problems.push(
             Problem::new("exchange.feedback", "there is no loss to feed back, or the copies hold it already")
-                .accept("accepted: feedback = \"error\" with kind = \"model\" and a compressor"),
+                .accept("accepted: feedback = \"error\" with a compressor, and kind not \"difference\""),
         );
     }
     let owned = [

@@ -1,0 +1,199 @@
+//! Rules written out a second time, in f64 and message by message, against what the cohort does.
+
+use std::collections::BTreeMap;
+
+use kith_core::Schedule;
+use kith_data::Quadratics;
+use kith_method::{Buffer, Climb, ClimbNorm, ExchangeKind, Link, Oracle, Order, Parts, Preset};
+
+mod support;
+
+use support::{distance, gradient, problem, trajectory};
+
+const TOLERANCE: f64 = 1e-4;
+const RATE: f64 = 0.03;
+
+type Rows = Vec<Vec<f64>>;
+
+/// A path of five agents with Metropolis weights.
+fn path() -> Quadratics {
+    let weight = |i: usize, j: usize| match i.abs_diff(j) {
+        1 => 1.0 / 3.0,
+        0 if i == 0 || i == 4 => 2.0 / 3.0,
+        0 => 1.0 / 3.0,
+        _ => 0.0,
+    };
+    problem((0..5).map(|i| (0..5).map(|j| weight(i, j)).collect()).collect())
+}
+
+fn neighbours(world: &Quadratics, agent: usize) -> Vec<usize> {
+    (0..5).filter(|peer| *peer != agent && world.mixing[agent][*peer] > 0.0).collect()
+}
+
+fn add(into: &mut [f64], factor: f64, row: &[f64]) {
+    into.iter_mut().zip(row).for_each(|(into, value)| *into += factor * value);
+}
+
+/// `Σ_j w_ij z_j − z_i`.
+fn residual(world: &Quadratics, z: &Rows, agent: usize) -> Vec<f64> {
+    let mut sum: Vec<f64> = z[agent].iter().map(|value| -value).collect();
+    z.iter().zip(&world.mixing[agent]).for_each(|(row, weight)| add(&mut sum, *weight, row));
+    sum
+}
+
+fn mixed(world: &Quadratics, z: &Rows, gamma: f64) -> Rows {
+    let row = |agent: usize| {
+        let mut row = z[agent].clone();
+        add(&mut row, gamma, &residual(world, z, agent));
+        row
+    };
+    (0..5).map(row).collect()
+}
+
+/// Rounds of `next` against those of the cohort.
+fn compare(world: &Quadratics, parts: Parts, gamma: f64, mut next: impl FnMut(&mut Rows)) {
+    let kind = parts.exchange.kind;
+    let states = trajectory(world, parts, &world.mixing, RATE, gamma, 12);
+    let mut x = world.initial.clone();
+    for (round, state) in states.iter().enumerate() {
+        next(&mut x);
+        for (agent, (ours, theirs)) in state.iter().zip(&x).enumerate() {
+            let gap = distance(ours, theirs);
+            assert!(gap < TOLERANCE, "{kind:?} round {round} agent {agent}: {gap:e}");
+        }
+    }
+}
+
+#[test]
+fn relaying_is_the_rule_message_by_message() {
+    let world = path();
+    let mut messages: BTreeMap<(usize, usize), (Vec<f64>, f64)> = BTreeMap::new();
+    compare(&world, Preset::RelaySgd.parts(), 1.0, |x| {
+        for (row, objective) in x.iter_mut().zip(&world.objectives) {
+            let g = gradient(objective, row);
+            add(row, -RATE, &g);
+        }
+        let mut sent = BTreeMap::new();
+        for (from, own) in x.iter().enumerate() {
+            for to in neighbours(&world, from) {
+                let (mut sum, mut count) = (own.clone(), 1.0);
+                for other in neighbours(&world, from).into_iter().filter(|other| *other != to) {
+                    if let Some((message, models)) = messages.get(&(other, from)) {
+                        add(&mut sum, 1.0, message);
+                        count += models;
+                    }
+                }
+                sent.insert((from, to), (sum, count));
+            }
+        }
+        messages = sent;
+        for (agent, row) in x.iter_mut().enumerate() {
+            let arrived: Vec<_> =
+                neighbours(&world, agent).iter().map(|from| messages[&(*from, agent)].clone()).collect();
+            let heard: f64 = arrived.iter().map(|(_, count)| count).sum();
+            row.iter_mut().for_each(|value| *value *= (5.0 - heard) / 5.0);
+            arrived.iter().for_each(|(message, _)| add(row, 0.2, message));
+        }
+    });
+}
+
+#[test]
+fn adaptive_mixing_is_the_rule_entry_by_entry() {
+    let world = path();
+    for kind in [ExchangeKind::Model, ExchangeKind::Difference] {
+        let (gamma, beta) = (0.05, 0.9_f64);
+        let mut parts = Preset::AdaGossip.parts();
+        parts.chain.clear();
+        (parts.exchange.kind, parts.exchange.compressor, parts.exchange.adaptive) = (kind, None, Some(beta));
+        let (mut v, mut round) = (vec![vec![0.0; world.initial[0].len()]; 5], 0);
+        compare(&world, parts, gamma, |x| {
+            round += 1;
+            for (row, objective) in x.iter_mut().zip(&world.objectives) {
+                let g = gradient(objective, row);
+                add(row, -RATE, &g);
+            }
+            let half = x.clone();
+            for (agent, row) in x.iter_mut().enumerate() {
+                for ((value, v), r) in row.iter_mut().zip(&mut v[agent]).zip(residual(&world, &half, agent)) {
+                    *v = beta * *v + (1.0 - beta) * r * r;
+                    let size = (*v / (1.0 - beta.powi(round))).sqrt() + 1e-8;
+                    *value += (gamma / size).min(1.0) * r;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn quasi_global_momentum_follows_mixed_rows_where_mixing_comes_first() {
+    let world = path();
+    let (beta, gamma) = (0.8, 0.7);
+    for (buffer, kind) in [
+        (Buffer::Smoothed, ExchangeKind::Model),
+        (Buffer::Corrected, ExchangeKind::Model),
+        (Buffer::Smoothed, ExchangeKind::NeighbourGradients),
+        (Buffer::Corrected, ExchangeKind::NeighbourGradients),
+    ] {
+        let mut parts = if kind == ExchangeKind::Model { Preset::DPsgdCta.parts() } else { Preset::Ngm.parts() };
+        parts.chain = vec![Link::QuasiGlobal { beta, nesterov: true, buffer }];
+        assert_eq!(parts.exchange.order == Order::CombineThenAdapt, kind == ExchangeKind::Model);
+        let mut m = vec![vec![0.0; world.initial[0].len()]; 5];
+        let mut anchor: Option<Rows> = None;
+        compare(&world, parts, gamma, |x| {
+            let sent = x.clone();
+            *x = mixed(&world, &sent, gamma);
+            for (agent, row) in x.iter().enumerate() {
+                let Some(anchor) = &anchor else { break };
+                let share = if buffer == Buffer::Smoothed { 1.0 - beta } else { 1.0 };
+                if buffer == Buffer::Smoothed {
+                    m[agent].iter_mut().for_each(|value| *value *= beta);
+                }
+                add(&mut m[agent], share / RATE, &anchor[agent]);
+                add(&mut m[agent], -share / RATE, row);
+            }
+            let before = x.clone();
+            for agent in 0..5 {
+                let mut g = gradient(&world.objectives[agent], &before[agent]);
+                if kind == ExchangeKind::NeighbourGradients {
+                    let peers = neighbours(&world, agent);
+                    peers.iter().for_each(|peer| add(&mut g, 1.0, &gradient(&world.objectives[agent], &sent[*peer])));
+                    g.iter_mut().for_each(|value| *value /= (1 + peers.len()) as f64);
+                }
+                let mut local = g.clone();
+                add(&mut local, beta, &m[agent]);
+                if buffer == Buffer::Corrected {
+                    m[agent] = local.clone();
+                }
+                add(&mut g, beta, &local);
+                add(&mut x[agent], -RATE, &g);
+            }
+            anchor = Some(if buffer == Buffer::Smoothed { before } else { x.clone() });
+        });
+    }
+}
+
+#[test]
+fn perturbations_climb_decay_only_where_asked_to() {
+    let world = path();
+    let (radius, decay) = (0.5, 0.3);
+    for climbs in [Climb::Loss, Climb::LossAndDecay] {
+        let mut parts = Preset::DPsgd.parts();
+        parts.chain = vec![Link::WeightDecay(decay)];
+        parts.oracle = Oracle::SharpnessAware { radius: Schedule::Constant(radius), norm: ClimbNorm::PerLayer, climbs };
+        compare(&world, parts, 1.0, |x| {
+            for (row, objective) in x.iter_mut().zip(&world.objectives) {
+                let mut up = gradient(objective, row);
+                if climbs == Climb::LossAndDecay {
+                    add(&mut up, decay, row);
+                }
+                let length = up.iter().map(|value| value * value).sum::<f64>().sqrt();
+                let mut above = row.clone();
+                add(&mut above, radius / length, &up);
+                let mut g = gradient(objective, &above);
+                add(&mut g, decay, row);
+                add(row, -RATE, &g);
+            }
+            *x = mixed(&world, x, 1.0);
+        });
+    }
+}
