@@ -18,7 +18,7 @@ const REPLAY_BYTES: u64 = 1_000_000;
 
 impl Preset {
     /// Every preset, in the order that messages list them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 35] = [
         Self::DPsgd,
         Self::Codec,
         Self::CodecFull,

@@ -1,7 +1,7 @@
 //! Minibatches: gathered on the host, uploaded once a step for all agents that go together.
 
 use burn::tensor::{Device, Tensor};
-use kith_core::{AgentId, Samples};
+use kith_core::{AgentId, Batches, Samples};
 use kith_engine::plan::{Form, Plan, Value, draw_mask};
 use rayon::prelude::*;
 
@@ -19,15 +19,48 @@ pub(crate) struct Minibatch {
 }
 
 impl Minibatch {
-    /// Reads samples: one list of indices an agent (or one for all), all of one length.
+    /// Samples as they are, for all agents alike: one list of indices.
     pub(crate) fn load(plan: &Plan<'_>, samples: &dyn Samples, lists: &[Vec<u32>], device: &Device) -> Self {
+        let width = plan.values[0].len();
+        let read = |place: usize, out: &mut [f32]| {
+            let indices = lists.get(place).map_or(&[][..], Vec::as_slice);
+            out.par_chunks_exact_mut(width).zip(indices).for_each(|(out, &index)| samples.read(index, out));
+        };
+        Self::assembled(plan, samples, lists, device, read)
+    }
+
+    /// What these agents train on at `step`, cropped and flipped as their data ask for; one list of indices an agent, all of
+    /// one length.
+    pub(crate) fn of_step(
+        plan: &Plan<'_>,
+        (batches, step): (&dyn Batches, u64),
+        agents: &[AgentId],
+        lists: &[Vec<u32>],
+        device: &Device,
+    ) -> Self {
+        let read = |place: usize, out: &mut [f32]| {
+            if let (Some(&agent), Some(indices)) = (agents.get(place), lists.get(place)) {
+                batches.read(agent, step, indices, out);
+            }
+        };
+        Self::assembled(plan, batches.samples(), lists, device, read)
+    }
+
+    /// `read` writes the inputs of one list.
+    fn assembled(
+        plan: &Plan<'_>,
+        samples: &dyn Samples,
+        lists: &[Vec<u32>],
+        device: &Device,
+        read: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Self {
         let (width, classes) = (plan.values[0].len(), plan.classes());
         assert_eq!(samples.input_len(), width, "numbers in one sample; the network takes {width}");
         let size = lists.first().map_or(0, Vec::len);
         let indices: Vec<u32> = lists.iter().flatten().copied().collect();
         assert_eq!(indices.len(), lists.len() * size, "minibatches that go together are of one size");
         let mut inputs = vec![0.0; indices.len() * width];
-        inputs.par_chunks_exact_mut(width).zip(&indices).for_each(|(out, &index)| samples.read(index, out));
+        inputs.par_chunks_exact_mut((size * width).max(1)).enumerate().for_each(|(place, out)| read(place, out));
         let mut targets = vec![0.0; indices.len() * classes];
         for (targets, &index) in targets.chunks_exact_mut(classes).zip(&indices) {
             let label = samples.label(index) as usize;

@@ -112,8 +112,9 @@ impl<'v> BurnVisit<'v> {
             // Rows without numbers are never looked into, but say how many agents there are.
             let row = row.as_ref().map_or_else(|| Tensor::zeros([agents, 1], device), part);
             let weights = Weights { row, base: base.as_ref().map(part) };
-            let minibatch = Minibatch::load(self.plan, batches.samples(), &lists, device);
-            let masks = masks(self.plan, &self.agents[range.clone()], minibatch.size, step, device);
+            let agents_here = &self.agents[range.clone()];
+            let minibatch = Minibatch::of_step(self.plan, (batches, step), agents_here, &lists, device);
+            let masks = masks(self.plan, agents_here, minibatch.size, step, device);
             let common = self.engine.common(self.plan, self.prepared);
             let pass = Pass::forward(common, weights, minibatch.inputs, masks);
             let (loss, delta) = loss_gradient(pass.scores(), minibatch.targets);
@@ -196,11 +197,17 @@ impl Visit for BurnVisit<'_> {
         self.change(y, |y| y.zeros_like());
     }
 
-    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32) {
-        if let Some(x) = self.get(x) {
-            let factor = norms(x.clone()).add_scalar(tiny).recip().mul_scalar(a);
-            self.change(y, |y| y.add(x.mul(factor)));
-        }
+    fn axpy_normalised(&mut self, y: Slot, a: f32, x: Slot, tiny: f32, parts: &[Range<usize>]) {
+        let Some(x) = self.get(x) else { return };
+        let [agents, _] = x.dims();
+        let pushed = |y: Rows, part: &Range<usize>| {
+            let of_part = |rows: &Rows| rows.clone().narrow(1, part.start, part.len());
+            let direction = of_part(&x);
+            let factor = norms(direction.clone()).add_scalar(tiny).recip().mul_scalar(a);
+            let moved = of_part(&y).add(direction.mul(factor));
+            y.slice_assign([0..agents, part.clone()], moved)
+        };
+        self.change(y, |y| parts.iter().filter(|part| !part.is_empty()).fold(y, pushed));
     }
 
     fn clip(&mut self, x: Slot, max: f32) {
@@ -208,6 +215,22 @@ impl Visit for BurnVisit<'_> {
             let factor = norms(x.clone()).recip().mul_scalar(max).clamp_max(1.0);
             x.mul(factor)
         });
+    }
+
+    fn multiply_add(&mut self, y: Slot, a: f32, x: Slot, z: Slot) {
+        if let (Some(x), Some(z)) = (self.get(x), self.get(z)) {
+            self.change(y, |y| y.add(scaled(x.mul(z), a)));
+        }
+    }
+
+    fn deflect(&mut self, y: Slot, x: Slot) {
+        if let Some(x) = self.get(x) {
+            self.change(y, |y| {
+                let against = y.clone().mul(x.clone()).sum_dim(1).clamp_max(0.0);
+                let length = x.clone().mul(x.clone()).sum_dim(1).clamp_min(f32::MIN_POSITIVE);
+                y.sub(x.mul(against.div(length)))
+            });
+        }
     }
 
     fn losses(&self) -> &[f64] {

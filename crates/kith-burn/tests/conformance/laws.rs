@@ -190,10 +190,11 @@ fn sharp_step<E: Engine>(engine: &E, family: &Family, geometry: &Geometry) -> Nu
     let mut x = block(engine, &start(family));
     let batches = family.batches();
     let (gradient, perturbed) = (Slot::Scratch(0), Slot::Scratch(1));
+    let layers: Vec<_> = geometry.layout.tensors.iter().map(|tensor| tensor.range()).collect();
     let losses = engine.visit(geometry, &agents(AGENTS), &mut [&mut x], 2, |visit| {
         visit.accumulate_raw_gradient(AT, gradient, 0.0, 1.0, &batches, 2);
         visit.copy(perturbed, AT.row);
-        visit.axpy_normalised(perturbed, 0.05, gradient, 1e-12);
+        visit.axpy_normalised(perturbed, 0.05, gradient, 1e-12, &layers);
         visit.accumulate_raw_gradient(Point { row: perturbed, base: None }, gradient, 0.0, 1.0, &batches, 2);
         visit.clip(gradient, 0.5);
         visit.project(gradient);
@@ -218,7 +219,7 @@ pub(crate) fn rows_obey_their_arithmetic<S: Subject>() {
     let mut y = block(&engine, &[vec![1.0, 2.0, 3.0, 4.0], vec![1.0; 4]]);
     engine.visit(&whole(&network, 0), &agents(2), &mut [&mut x, &mut y], 2, |visit| {
         visit.copy(Slot::Scratch(1), Slot::Block(0));
-        visit.axpy_normalised(Slot::Block(1), 10.0, Slot::Scratch(1), 0.0);
+        visit.axpy_normalised(Slot::Block(1), 10.0, Slot::Scratch(1), 0.0, std::slice::from_ref(&(0..4)));
         visit.clip(Slot::Block(0), 1.0);
         visit.clear(Slot::Scratch(0));
         visit.axpy(Slot::Scratch(0), 1.0, Slot::Scratch(1));
@@ -231,6 +232,20 @@ pub(crate) fn rows_obey_their_arithmetic<S: Subject>() {
     assert!(apart(&rows(&engine, &y, 2, 4), &expected_y) < ROUNDING);
     let expected_x = [vec![4.8, 0.0, 6.4, 0.0], vec![0.6, 0.0, 0.8, 0.0]];
     assert!(apart(&rows(&engine, &x, 2, 4), &expected_x) < ROUNDING);
+    let mut z = block(&engine, &[vec![1.0, -1.0, 2.0, 0.0], vec![0.0; 4]]);
+    let mut w = block(&engine, &[vec![-1.0, 1.0, 0.0, 3.0], vec![1.0, 2.0, 3.0, 4.0]]);
+    engine.visit(&whole(&network, 0), &agents(2), &mut [&mut z, &mut w], 1, |visit| {
+        visit.copy(Slot::Scratch(0), Slot::Block(1));
+        visit.multiply_add(Slot::Scratch(0), 2.0, Slot::Block(0), Slot::Block(0));
+        visit.deflect(Slot::Block(1), Slot::Block(0));
+        visit.copy(Slot::Block(0), Slot::Scratch(0));
+    });
+    // ⟨w, z⟩ = −2 and ⟨z, z⟩ = 6 in the first row; a zero row deflects nothing.
+    let third = 1.0 / 3.0;
+    let deflected = [vec![-1.0 + third, 1.0 - third, 2.0 * third, 3.0], vec![1.0, 2.0, 3.0, 4.0]];
+    assert!(apart(&rows(&engine, &w, 2, 4), &deflected) < ROUNDING);
+    let multiplied = [vec![1.0, 3.0, 8.0, 3.0], vec![1.0, 2.0, 3.0, 4.0]];
+    assert!(apart(&rows(&engine, &z, 2, 4), &multiplied) < ROUNDING);
     // A zero row stays a zero row when it is clipped.
     let mut zero = engine.block(1, 4);
     engine.visit(&whole(&network, 0), &agents(1), &mut [&mut zero], 0, |visit| visit.clip(Slot::Block(0), 1.0));
