@@ -8,7 +8,7 @@ use std::time::Duration;
 use kith_core::{AgentId, Digest, Leg, Round, TaskId};
 use kith_engine::Engine;
 use kith_method::{Agreement, Cohort, ExchangeKind, PayloadForm, PayloadSpec, decode_basis};
-use kith_protocol::{Neighbour, Peer};
+use kith_protocol::{Neighbour, Peer, RoundKind};
 use kith_run::{Observer, Outcome, RoundPlan, Row, Run, RunError, Traffic, Work, neighbours};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
@@ -245,10 +245,12 @@ fn compute<E: Engine>(
         }
     }
     let first = cohort.hosted().first().copied().unwrap_or_default();
+    let (bytes, full) = cohort.payload_bytes(stage.leg);
+    let more = if stage.kind == RoundKind::Consensus { cohort.consensus_more() } else { 0 };
     Ok(Done::Computed {
         bodies,
         spec: cohort.payload_spec(),
-        bytes: cohort.payload_bytes(stage.leg),
+        bytes: (bytes + more, full),
         basis: cohort.basis_digest(first).short(),
         ranks: cohort.memory(first).iter().map(|layer| layer.rank()).collect(),
     })

@@ -1,10 +1,11 @@
 //! The driver: the hosted agents' state machines, fed by what arrives, by the clock and by finished work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use kith_core::{AgentId, Layout, Round, TaskId};
+use kith_core::{AgentId, Calendar, Layout, Round, TaskId};
 use kith_engine::Engine;
 use kith_method::PayloadSpec;
 use kith_protocol::{Agent, Config, FrameKind, HEADER_LEN, Hello, Input, Neighbour, Output, Plan, RoundKind, Time};
@@ -157,6 +158,7 @@ impl<'t> Driver<'t> {
     ) -> Self {
         let plan = run.plan().clone();
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let calendar = run.work().meetings.clone().map(|meetings| meetings as Arc<dyn Calendar>);
         let machine = |(&id, neighbours): (&AgentId, &Vec<Neighbour>)| {
             let config = Config {
                 id,
@@ -165,7 +167,12 @@ impl<'t> Driver<'t> {
                 deadline: nanoseconds(settings.deadline),
                 retransmit: nanoseconds(settings.retransmit),
             };
-            (id, Agent::new(config))
+            let agent = Agent::new(config);
+            let agent = match &calendar {
+                Some(calendar) => agent.following(Arc::clone(calendar)),
+                None => agent,
+            };
+            (id, agent)
         };
         let everyone = run.work().graph.agents();
         let now = Instant::now();

@@ -172,8 +172,13 @@ fn meetings(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     let exchange = &arm.exchange;
     let fits = match exchange.kind {
         ExchangeKind::None | ExchangeKind::Model => true,
-        ExchangeKind::Difference => exchange.compressor.is_none() && exchange.order != Order::MixThenSend,
-        ExchangeKind::Corrected | ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate => false,
+        ExchangeKind::Difference => {
+            exchange.compressor.is_none() && exchange.adaptive.is_none() && exchange.order != Order::MixThenSend
+        }
+        ExchangeKind::Corrected
+        | ExchangeKind::NeighbourGradients
+        | ExchangeKind::GlobalUpdate
+        | ExchangeKind::Relay => false,
     };
     if !fits {
         problems.push(
