@@ -84,7 +84,7 @@ fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem 
     DataProblem { path, message: error.to_string(), accepted }
 }
 
-/// Runs an arm in the simulator.
+/// Runs an arm in the simulator. `prepared` sees what it is made of before anything is trained.
 ///
 /// # Errors
 /// Whatever does not fit, and training that diverges.
@@ -92,9 +92,11 @@ pub fn run_arm(
     arm: &ResolvedArm,
     search: &SearchPath,
     options: RunOptions,
+    prepared: &mut dyn FnMut(&Parts),
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
+    prepared(&parts);
     let engine =
         NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?.with_seeds(Seeds::new(arm.seed));
     let watched = options.check || arm.checks.invariants;

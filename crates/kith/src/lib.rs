@@ -1,11 +1,14 @@
 //! kith: configuration, composition, run directory, tables, figures and command line.
 //!
 //! [`config`] turns a file into resolved arms, [`compose`] an arm into a run, [`run`] runs all arms and leaves a run
-//! directory, and [`cli`] is what a user types.
+//! directory, [`report`] makes pages, tables and pictures of run directories, and [`cli`] is what a user types.
 
 pub mod cli;
 pub mod compose;
 pub mod config;
+mod metric;
+mod plot;
+pub mod report;
 pub mod run;
 pub mod summary;
 mod table;

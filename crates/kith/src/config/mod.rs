@@ -26,7 +26,7 @@ pub use network::{NetworkFamily, NetworkSpec, SpecHead};
 pub use render::Diagnostic;
 pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
-pub use resolved::{ChecksSpec, Experiment, OutputSpec, ResolvedArm};
+pub use resolved::{ChecksSpec, Experiment, LogFormat, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
 pub use written::{FileExpectations, Overrides};
 

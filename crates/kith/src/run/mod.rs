@@ -1,12 +1,12 @@
 //! Runs an experiment's arms and leaves a run directory.
 
 mod directory;
-mod figures;
-mod plot;
+mod logs;
 mod process;
 mod progress;
 mod recorder;
-mod report;
+mod setup;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
@@ -19,12 +19,14 @@ pub use progress::Talk;
 
 use crate::compose::{self, RunOptions};
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
+use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
 use directory::{Metrics, RunDirectory};
-use figures::Series;
-use process::Interrupt;
+use logs::Logs;
+pub(crate) use process::Interrupt;
 use progress::Display;
 use recorder::Recorder;
+pub(crate) use setup::{Setup, Setups};
 
 /// How to run; nothing here changes a result.
 #[derive(Clone, Debug)]
@@ -69,6 +71,9 @@ pub enum RunError {
     /// The experiment cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The figures cannot be drawn.
+    #[error(transparent)]
+    Figures(#[from] ReportError),
     /// An arm failed. Arms before it are in the run directory.
     #[error("arm `{arm}`: {source}")]
     Arm {
@@ -92,6 +97,8 @@ struct Running<'a> {
     search: SearchPath,
     interrupt: Interrupt,
     metrics: Metrics,
+    setups: Setups,
+    logs: Logs,
 }
 
 /// Runs every arm in order. Ctrl-C stops after the round under way, and what was measured so far is written.
@@ -110,9 +117,10 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
         search: SearchPath::standard(),
         interrupt: Interrupt::catch(),
         metrics: directory.metrics()?,
+        setups: Setups::default(),
+        logs: Logs::open(directory.path(), &experiment.output.log)?,
     };
     let mut summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
-    let mut series = Vec::new();
     let mut failed = None;
     let mut first: Option<Vec<f32>> = None;
     for arm in &experiment.arms {
@@ -120,12 +128,11 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
             summary.stopped = true;
             break;
         }
-        match running.arm(arm) {
-            Ok((mut result, curve, mean)) => {
+        match running.arm(arm, &directory) {
+            Ok((mut result, mean)) => {
                 result.parameter_difference = first.as_ref().and_then(|first| relative_difference(&mean, first));
                 first.get_or_insert(mean);
                 summary.stopped |= result.stopped;
-                series.push(Series::new(&result, curve));
                 summary.arms.push(result);
             }
             Err(error) => {
@@ -144,8 +151,9 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     }
     running.metrics.flush()?;
     directory.write_json("summary.json", &summary)?;
-    directory.write("accuracy-over-time.svg", &figures::accuracy_over_time(&series))?;
-    directory.write("accuracy-against-bytes.svg", &figures::accuracy_against_bytes(&series))?;
+    for (name, svg) in report::pictures(directory.path(), &["accuracy-over-time", "accuracy-against-bytes"])? {
+        directory.write(&format!("{name}.svg"), &svg)?;
+    }
     manifest.ended = Some(process::now().1);
     directory.write_json("manifest.json", &manifest)?;
     if let Some(error) = failed {
@@ -165,15 +173,24 @@ fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDir
 }
 
 impl Running<'_> {
-    /// Runs one arm: its summary, its curve, the mean of its agents' parameters.
-    fn arm(&mut self, arm: &ResolvedArm) -> Result<(ArmSummary, recorder::Curve, Vec<f32>), RunError> {
+    /// Runs one arm: its summary, and the mean of its agents' parameters.
+    fn arm(&mut self, arm: &ResolvedArm, directory: &RunDirectory) -> Result<(ArmSummary, Vec<f32>), RunError> {
         let display = Display::new(&arm.name, self.settings.talk);
-        let mut recorder = Recorder::new(&arm.name, &mut self.metrics, display, self.interrupt.clone());
+        let mut recorder = Recorder::new(&arm.name, &mut self.metrics, &mut self.logs, display, self.interrupt.clone());
         let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
-        let result = compose::run_arm(arm, &self.search, options, &mut recorder);
-        let (measured, curve) = recorder.finish();
+        let mut written = Ok(());
+        let mut prepared = |parts: &compose::Parts| {
+            self.setups.arms.push(Setup::new(&arm.name, parts));
+            written = directory.write_compact("setup.json", &self.setups);
+        };
+        let result = compose::run_arm(arm, &self.search, options, &mut prepared, &mut recorder);
+        let measured = recorder.finish();
+        let logged = self.logs.end();
         match result {
-            Ok(outcome) => Ok((ArmSummary::new(arm, &outcome, &measured), curve, outcome.mean_parameters)),
+            Ok(outcome) => {
+                written.and(logged)?;
+                Ok((ArmSummary::new(arm, &outcome, &measured), outcome.mean_parameters))
+            }
             Err(compose::RunError::Shape(problem)) => {
                 Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
             }
@@ -204,7 +221,7 @@ impl Report {
     /// The tables for a terminal.
     #[must_use]
     pub fn render(&self) -> String {
-        report::render(self)
+        tables::render(self)
     }
 
     /// Whether every expectation holds.

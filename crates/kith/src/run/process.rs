@@ -43,6 +43,11 @@ impl Interrupt {
     }
 }
 
+/// Seconds since 1970-01-01, UTC.
+pub(crate) fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// The time of day, UTC, as `20260131T235959Z` and `2026-01-31T23:59:59Z`.
 pub(crate) fn now() -> (String, String) {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
