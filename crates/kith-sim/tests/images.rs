@@ -5,7 +5,7 @@ use kith_core::{Head, Network, Role, Seeds};
 use kith_data::{Scenario, SearchPath, Spec, SyntheticSpec, TaskKind, TasksSpec};
 use kith_engine::{NativeEngine, Objective};
 use kith_method::{Cohort, Memory, PerLayer, Preset};
-use kith_sim::{Checked, Experiment, LinkSpec, Outcome, TrainSpec, run};
+use kith_sim::{Checked, Experiment, LinkSpec, Outcome, TrainSpec, Work, run};
 
 const AGENTS: usize = 3;
 
@@ -39,15 +39,9 @@ fn outcome(preset: Preset, threads: usize) -> (Outcome, Cohort<NativeEngine>) {
     let train =
         TrainSpec { rounds_per_task: Some(8), batch_size: 8, learning_rate: 0.02.into(), ..TrainSpec::default() };
     let experiment = Experiment {
-        graph: &graph,
-        mixing: &mixing,
-        scenario: &scenario,
-        network: &network,
-        parts,
-        train,
+        work: Work { graph: &graph, mixing: &mixing, scenario: &scenario, network: &network, parts, train, seeds },
         links: LinkSpec::default(),
         faults: Vec::new(),
-        seeds,
         checked: Checked::Yes,
     };
     run(engine, experiment, &mut ()).expect("every check holds")

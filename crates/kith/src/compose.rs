@@ -4,7 +4,7 @@ use kith_core::{Network, NetworkError, Seeds, Shape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Mixing};
-use kith_sim::{Checked, Observer, Outcome, SimError};
+use kith_sim::{Checked, Observer, Outcome, SimError, Work};
 use thiserror::Error;
 
 use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
@@ -69,6 +69,20 @@ impl Parts {
         network.layout().map_err(|error| misfit(arm, scenario.shape, &error))?;
         Ok(Self { graph, mixing, scenario, network })
     }
+
+    /// What the arm learns, with these parts.
+    #[must_use]
+    pub fn work(&self, arm: &ResolvedArm) -> Work<'_> {
+        Work {
+            graph: &self.graph,
+            mixing: &self.mixing,
+            scenario: &self.scenario,
+            network: &self.network,
+            parts: arm.parts(),
+            train: arm.train.clone(),
+            seeds: Seeds::new(arm.seed),
+        }
+    }
 }
 
 /// A network that does not fit the data, at the key that says so.
@@ -101,15 +115,9 @@ pub fn run_arm(
         NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?.with_seeds(Seeds::new(arm.seed));
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
-        graph: &parts.graph,
-        mixing: &parts.mixing,
-        scenario: &parts.scenario,
-        network: &parts.network,
-        parts: arm.parts(),
-        train: arm.train.clone(),
+        work: parts.work(arm),
         links: arm.links.clone(),
         faults: arm.faults.clone(),
-        seeds: Seeds::new(arm.seed),
         checked: if watched { Checked::Yes } else { Checked::No },
     };
     let (outcome, _) = kith_sim::run(engine, experiment, observer)?;

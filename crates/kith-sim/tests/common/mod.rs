@@ -5,7 +5,7 @@ use kith_data::{Scenario, SearchPath, TaskKind, TasksSpec};
 use kith_engine::{NativeEngine, Objective};
 use kith_graph::{Graph, Mixing};
 use kith_method::{Cohort, Memory, Parts, PerLayer, Preset};
-use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, run};
+use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, Work, run};
 
 /// A small experiment, to be changed by tests.
 pub(crate) struct Small {
@@ -51,15 +51,17 @@ impl Small {
         let network = Network::mlp(scenario.inputs, &[32, 32], scenario.classes, false, Head::Shared, self.tasks);
         let engine = NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine");
         let experiment = Experiment {
-            graph: &graph,
-            mixing: &mixing,
-            scenario: &scenario,
-            network: &network,
-            parts: self.parts.clone(),
-            train: self.train.clone(),
+            work: Work {
+                graph: &graph,
+                mixing: &mixing,
+                scenario: &scenario,
+                network: &network,
+                parts: self.parts.clone(),
+                train: self.train.clone(),
+                seeds,
+            },
             links: self.links.clone(),
             faults: self.faults.clone(),
-            seeds,
             checked: Checked::Yes,
         };
         run(engine, experiment, &mut ())
