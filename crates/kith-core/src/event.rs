@@ -12,7 +12,7 @@ pub enum Key {
     Accuracy,
     /// Mean training loss since the last event of this key.
     TrainLoss,
-    /// Bytes that the agent sent in the task, all kinds.
+    /// Bytes that an agent has sent since the start of the run, all kinds, mean over agents.
     BytesSent,
     /// Bytes that full exchange would have sent in the task.
     BytesSentFull,

@@ -149,7 +149,10 @@ fn a_browser_shows_every_figure_without_an_error() {
         assert!(!log.contains("CONSOLE"), "{log}");
         let pictures = read(&path).matches("<svg role=\"img\"").count();
         assert!(pictures >= 14, "{pictures}");
-        assert!(dom.contains(&format!("<title>shown {pictures} wide false</title>")), "{width}: of {pictures} pictures");
+        assert!(
+            dom.contains(&format!("<title>shown {pictures} wide false</title>")),
+            "{width}: of {pictures} pictures"
+        );
     }
 }
 
@@ -187,7 +190,8 @@ fn latex_compiles() {
     );
     std::fs::write(folder.path().join("t.tex"), document).expect("there is room");
     let options: &[&str] = if latex == "pdflatex" { &["-interaction=nonstopmode", "-halt-on-error"] } else { &[] };
-    let output = Command::new(&latex).args(options).arg("t.tex").current_dir(folder.path()).output().expect("it starts");
+    let output =
+        Command::new(&latex).args(options).arg("t.tex").current_dir(folder.path()).output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(folder.path().join("t.pdf").is_file());
 }
@@ -199,7 +203,15 @@ fn csv_and_parquet_hold_the_numbers_and_every_event() {
     let runs = read(&folder.path().join("runs.csv"));
     assert_eq!(runs.lines().count(), 5, "a heading, two arms of two runs");
     let column = runs.lines().next().and_then(|heading| heading.split(',').position(|name| name == "average_accuracy"));
-    let first: f64 = runs.lines().nth(1).expect("a run").split(',').nth(column.expect("a column")).expect("a field").parse().expect("a number");
+    let first: f64 = runs
+        .lines()
+        .nth(1)
+        .expect("a run")
+        .split(',')
+        .nth(column.expect("a column"))
+        .expect("a field")
+        .parse()
+        .expect("a number");
     let summary: Value = serde_json::from_str(&read(&directories()[0].join("summary.json"))).expect("it is JSON");
     assert_eq!(Some(first), summary["arms"][0]["average_accuracy"].as_f64(), "to the last digit");
     assert_eq!(read(&folder.path().join("accuracy.csv")).lines().count(), 1 + 4 * 3);
@@ -249,13 +261,18 @@ fn a_damaged_run_is_named_in_the_report_and_stops_nothing() {
     }
     let damaged = folder.path().join(directories()[1].file_name().expect("a name"));
     std::fs::write(damaged.join("summary.json"), "{\"arms\": [").expect("there is room");
-    std::fs::write(damaged.join("metrics.jsonl"), "what?\n{\"arm\":\"codec\",\"task\":0,\"round\":1,\"key\":\"train_loss\",\"value\":1}\n")
-        .expect("there is room");
+    std::fs::write(
+        damaged.join("metrics.jsonl"),
+        "what?\n{\"arm\":\"codec\",\"task\":0,\"round\":1,\"key\":\"train_loss\",\"value\":1}\n",
+    )
+    .expect("there is room");
     let path = folder.path().join("page.html");
     let output = kith(&["report", text(folder.path()), "--out", text(&path)]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let html = read(&path);
-    assert!(html.contains("summary.json cannot be understood") && html.contains("1 lines of metrics.jsonl are no events"));
+    assert!(
+        html.contains("summary.json cannot be understood") && html.contains("1 lines of metrics.jsonl are no events")
+    );
 }
 
 #[cfg(unix)]
@@ -285,7 +302,10 @@ fn the_csv_log_has_a_line_an_event() {
     for (event, line) in events.lines().zip(log.lines().skip(1)) {
         let event: Value = serde_json::from_str(event).expect("it is JSON");
         let fields: Vec<&str> = line.split(',').collect();
-        assert_eq!((fields[0], fields[4]), (event["arm"].as_str().expect("text"), event["key"].as_str().expect("text")));
+        assert_eq!(
+            (fields[0], fields[4]),
+            (event["arm"].as_str().expect("text"), event["key"].as_str().expect("text"))
+        );
         assert_eq!(fields[6].parse::<f64>().ok(), event["value"].as_f64());
     }
 }

@@ -16,7 +16,8 @@ Examples:
   kith run experiments/gpm-permuted-mnist.toml --set data.dataset=fashion-mnist --json > summary.json
   kith run experiments/codec-permuted-ring.toml --set arm.codec.memory.energy_threshold=0.99
 
-The run directory holds manifest.json, experiment.resolved.toml, metrics.jsonl, summary.json and two figures.
+The run directory holds manifest.json, experiment.resolved.toml, setup.json, metrics.jsonl, summary.json and two
+figures; `kith report` makes more of it.
 Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once.";
 
 #[derive(Debug, Args)]

@@ -147,10 +147,10 @@ fn accuracy_over_tasks(study: &Study) -> Option<Figure> {
 
 fn accuracy_against_bytes(study: &Study) -> Option<Figure> {
     let points = |trial: &Trial| {
-        let sent = trial.bytes_until().into_iter().map(|bytes| bytes / 1e6);
-        sent.zip(trial.accuracy_after()).collect::<Vec<_>>()
+        let measured = trial.accuracy_against_bytes().into_iter();
+        measured.map(|(bytes, accuracy)| (bytes / 1e6, accuracy)).collect::<Vec<_>>()
     };
-    let panel = Panel { title: "After every task".to_owned(), lines: lines(study, points), ..Panel::default() };
+    let panel = Panel { lines: lines(study, points), ..Panel::default() };
     let art =
         chart("megabytes sent per agent so far", "average accuracy over tasks so far", Vertical::Share, vec![panel])?;
     let caption = format!(

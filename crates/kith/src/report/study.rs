@@ -327,12 +327,29 @@ impl Trial {
         (1..=self.matrix.len()).map(|seen| summary::forgetting(&self.matrix[..seen])).collect()
     }
 
-    /// `[t]`: bytes that an agent has sent by the end of task t.
-    pub(super) fn bytes_until(&self) -> Vec<f64> {
+    /// Bytes that an agent has sent, and mean accuracy over the tasks seen, whenever both were measured; else after each task.
+    pub(super) fn accuracy_against_bytes(&self) -> Vec<(f64, f64)> {
+        let mut tested: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
+        for (_, curve) in self.curves.parts(Key::Accuracy) {
+            for moment in curve.moments() {
+                let (sum, count) = tested.entry(moment.round).or_default();
+                *sum += moment.mean();
+                *count += 1.0;
+            }
+        }
+        let sent = self.curves.curve(Key::BytesSent, None);
+        let measured = sent.into_iter().flat_map(|curve| curve.moments()).filter_map(|moment| {
+            let (sum, count) = tested.get(&moment.round)?;
+            Some((moment.mean(), sum / count))
+        });
+        let measured: Vec<(f64, f64)> = measured.collect();
+        if !measured.is_empty() {
+            return measured;
+        }
         let add = |sum: &mut f64, bytes: &f64| {
             *sum += bytes;
             Some(*sum)
         };
-        self.bytes.iter().scan(0.0, add).collect()
+        self.bytes.iter().scan(0.0, add).zip(self.accuracy_after()).collect()
     }
 }
