@@ -45,8 +45,14 @@ const CORE_MAY_NAME: [&str; 5] = ["rand", "rand_chacha", "serde", "sha2", "thise
 const UNREACHABLE: [&str; 5] = ["burn", "cubecl", "libp2p", "tokio", "wgpu"];
 
 /// A dependency, and the one crate through which it may be reached.
-const ONLY_THROUGH: [(&str, &str); 4] =
-    [("bincode", "kith-protocol"), ("clap", "kith"), ("faer", "kith-subspace"), ("petgraph", "kith-graph")];
+const ONLY_THROUGH: [(&str, &str); 6] = [
+    ("bincode", "kith-protocol"),
+    ("clap", "kith"),
+    ("faer", "kith-subspace"),
+    ("parquet", "kith"),
+    ("petgraph", "kith-graph"),
+    ("resvg", "kith"),
+];
 
 /// A dependency, and the one crate that may name it. Others may reach it: faer multiplies with gemm too.
 const ONLY_NAMED_BY: [(&str, &str); 1] = [("gemm", "kith-engine")];

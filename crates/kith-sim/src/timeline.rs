@@ -247,8 +247,9 @@ impl Timeline {
                 return None;
             };
             self.fired[index] = true;
-            self.struck.entry(round).or_default().push((fault, self.now));
-            let fault = &self.settings.faults[index];
+            let fault = self.settings.faults[index].clone();
+            let next = self.agents[leader.index()].round();
+            self.struck.entry(next).or_default().push((fault.clone(), self.now));
             self.mend(AgentId(fault.agent), AgentId(fault.peer.unwrap_or(fault.agent)));
             return None;
         }

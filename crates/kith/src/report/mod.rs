@@ -1,7 +1,7 @@
 //! Reports: what run directories hold, compared, drawn and written in the form that somebody needs.
 //!
-//! [`write`] reads directories (`find`, `events`, `study`), puts arms of equal settings together over their seeds, and writes
-//! tables (`compare`, `text`, `data`) and figures (`figures`, `context`) in one [`Format`].
+//! [`text()`] and [`folder()`] read directories (`find`, `events`, `study`), put arms of equal settings together over their seeds,
+//! and write tables (`compare`, `text`, `data`) and figures (`figures`, `context`) in one [`Format`].
 
 mod compare;
 mod context;
