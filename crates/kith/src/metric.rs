@@ -87,11 +87,18 @@ impl Metric {
 
     /// The value without its unit, which the heading has.
     pub(crate) fn show(&self, value: Option<f64>) -> String {
-        let Some(value) = value.filter(|value| value.is_finite()) else { return dash() };
+        value.map_or_else(dash, |value| self.show_like(value, value))
+    }
+
+    /// The same, with as many digits as `like` has.
+    pub(crate) fn show_like(&self, value: f64, like: f64) -> String {
+        if !value.is_finite() {
+            return dash();
+        }
         let scaled = self.scaled(value);
         let text = match self.unit {
             Unit::Percent | Unit::Times => format!("{scaled:.2}"),
-            Unit::Megabytes => format!("{scaled:.*}", decimals(scaled)),
+            Unit::Megabytes => format!("{scaled:.*}", decimals(self.scaled(like))),
             Unit::Scientific => format!("{scaled:.1e}"),
             Unit::Count => grouped(scaled),
             Unit::Seconds => format!("{scaled:.1}"),

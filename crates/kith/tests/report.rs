@@ -114,7 +114,7 @@ fn a_page_has_every_table_and_figure_and_needs_no_network() {
     let (_folder, path) = page();
     let html = read(&path);
     for section in SECTIONS {
-        assert!(html.contains(&format!("<section id=\"{section}\">")), "no {section}");
+        assert!(html.contains(&format!("<section id=\"{section}\"")), "no {section}");
         assert!(html.contains(&format!("<a href=\"#{section}\">")), "no link to {section}");
     }
     assert!(!html.contains("http") && !html.contains("<script") && !html.contains("NaN"), "{}", path.display());

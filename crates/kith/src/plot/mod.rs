@@ -127,7 +127,7 @@ impl Picture {
             let _ = writeln!(
                 html,
                 "<svg role=\"img\" aria-label=\"{name}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-                 style=\"max-width:{:.0}px\" {FONT} fill=\"{}\">\n{body}</svg>",
+                 style=\"max-width:{:.0}px;flex-basis:{width:.0}px\" {FONT} fill=\"{}\">\n{body}</svg>",
                 width * 1.15,
                 self.ink.of(Tone::Text)
             );

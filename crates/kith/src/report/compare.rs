@@ -15,25 +15,25 @@ pub(super) struct Titled {
     pub(super) table: Table,
 }
 
-/// Metrics that somebody measured, of which the comparison speaks. Rates of the machine stand with the runs.
+/// Metrics that the comparison leaves out: they speak of the machine, or follow from others.
+const LEFT_OUT: [&str; 5] =
+    ["agent_steps_per_second", "wall_seconds", "bytes_sent_per_agent_full", "missed_exchanges", "communication_share"];
+
+/// Metrics that somebody measured, of which the comparison speaks.
 fn compared(study: &Study) -> Vec<&'static Metric> {
     let seen = |metric: &&Metric| {
         let spreads = study.groups.iter().filter_map(|group| study.spread(group, metric));
         // What is zero for everyone says nothing.
         spreads.into_iter().any(|spread| spread.mean != 0.0 || metric.unit == Unit::Percent)
     };
-    METRICS
-        .iter()
-        .filter(|metric| metric.key != "agent_steps_per_second" && metric.key != "wall_seconds")
-        .filter(seen)
-        .collect()
+    METRICS.iter().filter(|metric| !LEFT_OUT.contains(&metric.key)).filter(seen).collect()
 }
 
 /// Mean ± standard deviation, in the unit of the metric.
 fn cell(metric: &Metric, spread: Option<Spread>, best: Option<f64>) -> Cell {
     let Some(spread) = spread else { return dash().into() };
     let text = match spread.deviation {
-        Some(deviation) => format!("{} ± {}", metric.show(Some(spread.mean)), metric.show(Some(deviation))),
+        Some(deviation) => format!("{} ± {}", metric.show(Some(spread.mean)), metric.show_like(deviation, spread.mean)),
         None => metric.show(Some(spread.mean)),
     };
     // What looks equal is equally good.

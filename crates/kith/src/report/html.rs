@@ -119,15 +119,23 @@ fn section(html: &mut String, titled: &Titled) {
     );
 }
 
+/// A figure of one tile up to this width shares its row with the next.
+const HALF: f64 = 520.0;
+
 fn figure_section(html: &mut String, figure: &Figure) {
     let Figure { name, title, caption, .. } = figure;
-    let mut drawn = figure.draw(Ink::Page).figure();
+    let picture = figure.draw(Ink::Page);
+    let class = match picture.tiles.as_slice() {
+        [tile] if tile.width <= HALF => " class=\"half\"",
+        _ => "",
+    };
+    let mut drawn = picture.figure();
     // Cells keep their size: a wider page shows more maps, not larger ones.
-    if !matches!(figure.art, Art::Chart(_) | Art::Bars(_) | Art::Timelines(_)) {
+    if matches!(figure.art, Art::Heat(_) | Art::Networks(_)) {
         drawn = drawn.replacen("class=\"tiles\"", "class=\"tiles heat\"", 1);
     }
     let caption = escape(caption);
-    let _ = write!(html, "<section id=\"{name}\">\n<h2>{title}</h2>\n<p>{caption}</p>\n{drawn}</section>\n");
+    let _ = write!(html, "<section id=\"{name}\"{class}>\n<h2>{title}</h2>\n<p>{caption}</p>\n{drawn}</section>\n");
 }
 
 fn footer(html: &mut String, study: &Study) {
