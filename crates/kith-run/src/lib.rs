@@ -17,6 +17,6 @@ mod traffic;
 pub use observer::{Observer, Phase, Progress};
 pub use outcome::Outcome;
 pub use plan::{RoundPlan, Row, neighbours, plan};
-pub use run::{Run, RunError, Work, group};
+pub use run::{Run, RunError, Work, group, senders};
 pub use spec::TrainSpec;
 pub use traffic::{Sent, Traffic};

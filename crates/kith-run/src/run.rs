@@ -83,6 +83,15 @@ impl<'a, E: Engine> Run<'a, E> {
     /// # Errors
     /// A network that does not fit together.
     pub fn new(engine: E, work: Work<'a>) -> Result<Self, RunError> {
+        let hosted = (0..work.graph.agents()).map(AgentId::from).collect();
+        Self::hosting(engine, work, hosted)
+    }
+
+    /// A run of some of the agents, ascending; the engine has rows for them and for all of [`senders`].
+    ///
+    /// # Errors
+    /// A network that does not fit together.
+    pub fn hosting(engine: E, work: Work<'a>, hosted: Vec<AgentId>) -> Result<Self, RunError> {
         let layout = work.network.layout()?;
         let agents = work.graph.agents();
         let exchanges = work.parts.exchange.kind != ExchangeKind::None;
@@ -91,7 +100,7 @@ impl<'a, E: Engine> Run<'a, E> {
             if exchanges { others.collect() } else { Vec::new() }
         });
         let setup = Setup { parts: work.parts.clone(), layout, agents, weights: weights.collect(), seeds: work.seeds };
-        let cohort = Cohort::new(engine, setup, |agent, row| initial_row(&work, agent, row));
+        let cohort = Cohort::hosting(engine, setup, hosted, |agent, row| initial_row(&work, agent, row));
         let outcome = Outcome { agents, accuracy_per_agent: vec![Vec::new(); agents], ..Outcome::default() };
         Ok(Self {
             plan: plan(&work),
@@ -418,6 +427,16 @@ impl<'a, E: Engine> Run<'a, E> {
 #[must_use]
 pub const fn group(round: &RoundPlan, key: Key, of: Option<u32>, value: f64) -> Event {
     Event { agent: None, task: round.stage.task, round: round.round, key, of, value }
+}
+
+/// Agents that send to some of these, themselves left out: a process that hosts these has rows for those, too.
+#[must_use]
+pub fn senders(graph: &Graph, hosted: &[AgentId]) -> Vec<AgentId> {
+    let mut all: Vec<AgentId> = hosted.iter().flat_map(|agent| graph.neighbours_in(*agent)).copied().collect();
+    all.retain(|agent| !hosted.contains(agent));
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 fn initial_row(work: &Work<'_>, agent: AgentId, row: &mut [f32]) {

@@ -130,7 +130,7 @@ impl LayerMemory {
             energy::later_rank(&spectrum.values, spectrum.residual, spectrum.total, threshold)
         };
         let rank = rank.min(d - self.rank());
-        let mut columns = spectrum.vectors.subcols(0, rank).to_owned();
+        let mut columns = spectrum.vectors(rank);
         if rank > 0 {
             deflate(columns.as_mut(), self.basis.as_ref());
             columns = Householder::of(columns.as_ref()).range();

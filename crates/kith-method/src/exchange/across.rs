@@ -3,7 +3,7 @@
 use kith_core::{AgentId, Batches};
 use kith_engine::{Engine, MixingPlan, Point};
 
-use super::Mixing;
+use super::{Mixing, Wire};
 use crate::Cohort;
 use crate::chain::{self, Oracle, Rates, Registers};
 use crate::train::Bench;
@@ -48,12 +48,38 @@ impl<B> Across<B> {
     }
 
     /// Remembers whose models an agent has.
-    pub(crate) fn receive(&mut self, agents: usize, rows: &[Mixing<'_>]) {
+    pub(crate) fn receive(&mut self, agents: usize, rows: &[Mixing<'_>], wire: &Wire) {
         self.received.clear();
         self.received.resize(agents, Vec::new());
+        // What agents of other processes had is known when their gradients come.
+        for (agent, receivers) in wire.senders() {
+            self.received[agent.index()] = receivers.to_vec();
+        }
         for row in rows {
             self.received[row.agent.index()] = row.fresh.to_vec();
         }
+    }
+}
+
+/// In place of an agent that gets no gradient: the places of those after it stay.
+const NOBODY: AgentId = AgentId(u32::MAX);
+
+impl<B> Across<B> {
+    /// Where the gradient is that `from` sends to `to`; nothing if it had no model of `to` to take one at.
+    pub(super) fn gradient_for(&self, from: AgentId, to: AgentId) -> Option<&B> {
+        let place = self.received.get(from.index())?.iter().position(|agent| *agent == to)?;
+        self.crosses.get(place)
+    }
+
+    /// Where to write the gradient that `from`, of another process, sent to `to`; nothing if it sent none.
+    pub(super) fn gradient_from(&mut self, from: AgentId, to: AgentId, none: bool) -> Option<&mut B> {
+        let receivers = self.received.get_mut(from.index())?;
+        let place = receivers.iter().position(|agent| *agent == to)?;
+        if none {
+            receivers[place] = NOBODY;
+            return None;
+        }
+        self.crosses.get_mut(place)
     }
 }
 

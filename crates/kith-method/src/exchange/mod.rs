@@ -5,6 +5,7 @@
 //! of all agents however rounds and links fail, as long as both ends use the same pair of rows.
 
 mod across;
+mod payload;
 mod publish;
 mod update;
 
@@ -14,6 +15,8 @@ use kith_core::{AgentId, Leg, Round};
 use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
+pub(crate) use payload::Wire;
+pub use payload::{PayloadError, PayloadForm, PayloadSpec};
 pub(crate) use update::GlobalUpdate;
 
 use crate::{Cohort, ExchangeKind, Order};
@@ -81,14 +84,14 @@ impl<E: Engine> Cohort<E> {
     }
 
     fn exchange_models(&mut self, round: Round, rate: f64, rows: &[Mixing<'_>]) {
-        let whole = rows.len() == self.agents
+        let whole = rows.len() == self.hosted.len()
             && rows.iter().all(|row| {
                 row.late.is_empty()
                     && row.fresh.len() == self.weights[row.agent.index()].len()
                     && row.opened.len() == row.fresh.len()
             });
         let sends_last = self.parts.exchange.order == Order::MixThenSend;
-        if self.has_public() && !sends_last {
+        if self.has_public() && !sends_last && !self.wire.is_offered(round) {
             self.publish(round, rows);
         }
         if !whole {
@@ -101,7 +104,7 @@ impl<E: Engine> Cohort<E> {
             self.planned = whole.then_some(rate);
         }
         if let Some(across) = &mut self.extra.across {
-            across.receive(self.agents, rows);
+            across.receive(self.agents, rows, &self.wire);
         }
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
         if self.parts.exchange.has_public() {
@@ -128,7 +131,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// Whether neighbours mix public rows that are not the trained rows themselves.
-    fn has_public(&self) -> bool {
+    pub(super) fn has_public(&self) -> bool {
         self.parts.exchange.has_public()
     }
 
@@ -146,7 +149,7 @@ impl<E: Engine> Cohort<E> {
         let as_used = |weight: f64| if exact { (weight * EXACT_GRID).round() / EXACT_GRID } else { weight };
         self.plan.clear();
         let mut given = rows.iter().peekable();
-        for agent in (0..self.agents).map(AgentId::from) {
+        for agent in self.hosted.iter().copied() {
             let Some(row) = given.next_if(|row| row.agent == agent) else {
                 if own > 0.0 {
                     self.plan.push(agent, [(agent, 1.0)]);

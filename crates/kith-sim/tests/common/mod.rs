@@ -38,6 +38,19 @@ impl Small {
     }
 
     pub(crate) fn run(&self) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        self.with(|work| {
+            let engine = self.engine(work.network);
+            let (links, faults) = (self.links.clone(), self.faults.clone());
+            run(engine, Experiment { work, links, faults, checked: Checked::Yes }, &mut ())
+        })
+    }
+
+    pub(crate) fn engine(&self, network: &Network) -> NativeEngine {
+        NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine")
+    }
+
+    /// Does something with what the experiment learns.
+    pub(crate) fn with<T>(&self, then: impl FnOnce(Work<'_>) -> T) -> T {
         let seeds = Seeds::new(self.seed);
         let spec = kith_graph::Spec::parse_short(self.graph).expect("a graph");
         let graph: Graph = spec.build(&seeds).expect("it builds");
@@ -49,21 +62,14 @@ impl Small {
         let search = SearchPath { folders: Vec::new() };
         let scenario: Scenario = kith_data::load(&data, graph.agents(), &seeds, &search).expect("digits are embedded");
         let network = Network::mlp(scenario.inputs, &[32, 32], scenario.classes, false, Head::Shared, self.tasks);
-        let engine = NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine");
-        let experiment = Experiment {
-            work: Work {
-                graph: &graph,
-                mixing: &mixing,
-                scenario: &scenario,
-                network: &network,
-                parts: self.parts.clone(),
-                train: self.train.clone(),
-                seeds,
-            },
-            links: self.links.clone(),
-            faults: self.faults.clone(),
-            checked: Checked::Yes,
-        };
-        run(engine, experiment, &mut ())
+        then(Work {
+            graph: &graph,
+            mixing: &mixing,
+            scenario: &scenario,
+            network: &network,
+            parts: self.parts.clone(),
+            train: self.train.clone(),
+            seeds,
+        })
     }
 }
