@@ -130,7 +130,7 @@ impl Chart {
             Vertical::FromZero => None,
         };
         let tiles = self.panels.iter().map(|panel| {
-            let vertical = shared.unwrap_or_else(|| panel.from_zero());
+            let vertical = shared.unwrap_or_else(|| panel.vertical_from_zero());
             self.tile(ink, panel, &Frame { horizontal: panel.horizontal(), vertical })
         });
         let tiles = tiles.collect();
@@ -239,7 +239,7 @@ impl Panel {
         Scale::linear(0.0, all.fold(0.0_f64, f64::max))
     }
 
-    fn from_zero(&self) -> Scale {
+    fn vertical_from_zero(&self) -> Scale {
         let ends = self.values().flat_map(|point| [point.y - point.spread, point.y + point.spread]);
         let (low, high) = ends.filter(|y| y.is_finite()).fold((0.0_f64, 0.0_f64), |(l, h), y| (l.min(y), h.max(y)));
         let room = 0.06 * (high - low);
