@@ -324,7 +324,7 @@ mod tests {
         let points = vec![Point { x: 0.0, y: 0.5, spread: 0.1 }, Point { x: 1.0, y: 0.5, spread: 0.1 }];
         let svg = chart(vec![Line { name: "a".into(), series: 0, points }], Vertical::FromZero);
         // The axis ends 6 % above 0.6: 0.6 and 0.4 stand at these heights.
-        assert!(svg.contains("62.0,42.2 434.0,42.2 434.0,120.7 62.0,120.7"), "{svg}");
+        assert!(svg.contains("62.0,42.2 434.0,42.2 434.0,120.8 62.0,120.8"), "{svg}");
     }
 
     #[test]
