@@ -73,10 +73,10 @@ pub struct Cohort<E: Engine> {
     /// What goes to and comes from agents of other processes.
     pub(crate) wire: Wire,
     pub(crate) weights: Vec<Vec<(AgentId, f64)>>,
-    layout: Layout,
+    pub(crate) layout: Layout,
     /// One for all, or one an agent where each has a memory of its own.
     pub(crate) geometries: Vec<Geometry>,
-    memories: Vec<Vec<LayerMemory>>,
+    pub(crate) memories: Vec<Vec<LayerMemory>>,
     /// Whole weights; during a task in coordinates, their constant base.
     pub(crate) whole: E::Block,
     /// The trained rows of a task in coordinates.
@@ -178,7 +178,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// What rows mean while `task` is learned.
-    fn chart(&self, task: TaskId) -> Vec<Geometry> {
+    pub(crate) fn chart(&self, task: TaskId) -> Vec<Geometry> {
         let plain = || self.layout.projected().map(|_| Chart::Whole).collect::<Vec<_>>();
         if self.memories.is_empty() {
             return vec![Geometry { layout: self.layout.clone(), charts: plain(), task }];
@@ -222,13 +222,13 @@ impl<E: Engine> Cohort<E> {
         self.geometries = self.chart(task);
         let geometry = &self.geometries[0];
         let len = geometry.layout.len();
-        let in_coordinates = geometry.charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }));
+        let in_coordinates = self.in_coordinates();
         if in_coordinates {
             let mut coordinates = self.engine.block(self.agents, len);
             self.engine.enter(geometry, &mut self.whole, &mut coordinates);
             self.coordinates = Some(coordinates);
         }
-        if self.parts.exchange.kind != ExchangeKind::None {
+        if self.exchanges() {
             self.engine.reshape(&mut self.public, len);
         }
         if let Some(momentum) = &mut self.momentum {
@@ -247,6 +247,16 @@ impl<E: Engine> Cohort<E> {
         }
         self.planned = None;
         self.wire.begin();
+    }
+
+    /// Whether trained rows are coordinates in the task under way.
+    pub(crate) fn in_coordinates(&self) -> bool {
+        self.geometries[0].charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }))
+    }
+
+    /// Whether agents exchange anything.
+    pub(crate) fn exchanges(&self) -> bool {
+        self.parts.exchange.kind != ExchangeKind::None
     }
 
     /// Turns rows back into whole weights at the end of a task.

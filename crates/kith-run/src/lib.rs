@@ -12,11 +12,13 @@ mod plan;
 mod rates;
 mod run;
 mod spec;
+mod state;
 mod traffic;
 
 pub use observer::{Observer, Phase, Progress};
 pub use outcome::Outcome;
 pub use plan::{RoundPlan, Row, neighbours, plan};
 pub use run::{Run, RunError, Work, group, senders};
-pub use spec::TrainSpec;
+pub use spec::{StartFrom, TrainSpec};
+pub use state::Moment;
 pub use traffic::{Sent, Traffic};

@@ -1,6 +1,8 @@
 //! What a run reports while it goes.
 
-use kith_core::Event;
+use kith_core::{AgentId, Digest, Event, Round};
+
+use crate::Moment;
 
 /// What a run is doing: so that whoever holds a clock can time it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,18 @@ pub trait Observer {
     fn phase(&mut self, _phase: Phase) {}
     /// Some rounds are done; called at least every few rounds, so it must be cheap.
     fn progress(&mut self, _progress: &Progress) {}
-    /// Whether to stop after this round.
+    /// Whether rows are digested after every round, for [`Observer::digest`]: slower.
+    fn wants_digests(&self) -> bool {
+        false
+    }
+    /// The digest of an agent's trained row after a round.
+    fn digest(&mut self, _round: Round, _agent: AgentId, _digest: Digest) {}
+    /// A round comes next: what is kept now, a run can go on from. Called before every round, so it must be cheap where
+    /// nothing is kept.
+    fn before_round(&mut self, _moment: &mut Moment<'_>) {}
+    /// The run came to its end: on tape are the mean of the living agents' weights, then the weights of each agent.
+    fn ended(&mut self, _moment: &mut Moment<'_>) {}
+    /// Whether to stop before the next round.
     fn stop(&mut self) -> bool {
         false
     }

@@ -29,6 +29,8 @@ pub struct Work<'a> {
     pub train: TrainSpec,
     /// Randomness.
     pub seeds: Seeds,
+    /// Weights that all agents start with, instead of drawn ones.
+    pub start: Option<&'a [f32]>,
 }
 
 /// Why a round could not be done.
@@ -64,16 +66,16 @@ pub enum RunError {
 
 /// The rows of the agents that one process hosts, and how far they are.
 pub struct Run<'a, E: Engine> {
-    work: Work<'a>,
-    cohort: Cohort<E>,
-    plan: Plan,
-    outcome: Outcome,
-    task: Option<TaskId>,
-    batches: Option<BatchOrder>,
-    steps_per_epoch: u64,
-    phase: Option<Phase>,
-    losses: (f64, u64),
-    accuracy: Option<f64>,
+    pub(crate) work: Work<'a>,
+    pub(crate) cohort: Cohort<E>,
+    pub(crate) plan: Plan,
+    pub(crate) outcome: Outcome,
+    pub(crate) task: Option<TaskId>,
+    pub(crate) batches: Option<BatchOrder>,
+    pub(crate) steps_per_epoch: u64,
+    pub(crate) phase: Option<Phase>,
+    pub(crate) losses: (f64, u64),
+    pub(crate) accuracy: Option<f64>,
     tested: Option<Round>,
 }
 
@@ -229,9 +231,7 @@ impl<'a, E: Engine> Run<'a, E> {
             .map(|step| Rates { learning_rate: schedule.at(&at(step)), radius: radius(&at(step)) })
             .collect();
         let Some(batches) = &mut self.batches else { return Ok(()) };
-        if steps.start % per_epoch < steps.end - steps.start {
-            batches.prepare(epoch);
-        }
+        batches.prepare(epoch);
         let agents = round.agents();
         let first = steps.start;
         let count = steps.end - steps.start;
@@ -301,6 +301,9 @@ impl<'a, E: Engine> Run<'a, E> {
             agent_steps: self.outcome.agent_steps,
             accuracy: self.accuracy,
         });
+        if observer.wants_digests() {
+            round.rows.iter().for_each(|row| observer.digest(round.round, row.agent, self.row_digest(row.agent)));
+        }
     }
 
     /// Tests the agents of a round on every task seen.
@@ -440,6 +443,10 @@ pub fn senders(graph: &Graph, hosted: &[AgentId]) -> Vec<AgentId> {
 }
 
 fn initial_row(work: &Work<'_>, agent: AgentId, row: &mut [f32]) {
+    if let Some(start) = work.start {
+        row.copy_from_slice(start);
+        return;
+    }
     let mut stream = if work.train.same_start {
         work.seeds.shared(Purpose::Initialise, 0)
     } else {

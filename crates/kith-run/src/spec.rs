@@ -1,7 +1,11 @@
 //! Training as a file says it.
 
-use kith_core::Schedule;
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use kith_core::{Digest, Schedule};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The `[train]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +28,49 @@ pub struct TrainSpec {
     pub evaluate_every: Option<u64>,
     /// Whether every agent starts with the same weights.
     pub same_start: bool,
+    /// Weights that all agents start with, in place of drawn ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<StartFrom>,
+}
+
+/// A file of weights. In a file of an experiment: its path, or the path and what it must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StartFrom {
+    /// Where it lies.
+    pub file: String,
+    /// SHA-256 of its bytes; filled in where an experiment does not give it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+}
+
+impl<'de> Deserialize<'de> for StartFrom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            file: String,
+            #[serde(default)]
+            sha256: Option<Digest>,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = StartFrom;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a file name or a table with `file` and `sha256`")
+            }
+
+            fn visit_str<E>(self, file: &str) -> Result<StartFrom, E> {
+                Ok(StartFrom { file: file.to_owned(), sha256: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StartFrom, A::Error> {
+                let Fields { file, sha256 } = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(StartFrom { file, sha256 })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl Default for TrainSpec {
@@ -36,6 +83,7 @@ impl Default for TrainSpec {
             learning_rate: Schedule::Constant(0.01),
             evaluate_every: None,
             same_start: true,
+            start_from: None,
         }
     }
 }

@@ -5,13 +5,16 @@
 
 mod check;
 mod link;
+mod resume;
 mod run;
 mod spec;
 mod timeline;
 
 pub use check::CheckError;
-pub use kith_run::{Observer, Outcome, Phase, Progress, RoundPlan, Row, RunError, Sent, Traffic, TrainSpec, Work};
+pub use kith_run::{
+    Moment, Observer, Outcome, Phase, Progress, RoundPlan, Row, RunError, Sent, StartFrom, Traffic, TrainSpec, Work,
+};
 pub use link::Links;
-pub use run::{Checked, Experiment, SimError, run};
+pub use run::{Checked, Experiment, SimError, resume, run};
 pub use spec::{Fault, FaultKind, LinkRule, LinkSpec};
 pub use timeline::{Settings, Step, Timeline};

@@ -1,14 +1,15 @@
 //! The simulator's driver: takes rounds from the timeline and hands them to the arithmetic, checkers looking on.
 
-use kith_core::{AgentId, Event, Key, TaskId};
+use kith_core::{AgentId, Event, Key, Round, Tape, TapeError, TaskId};
 use kith_engine::Engine;
 use kith_method::{Cohort, ExchangeKind};
-use kith_protocol::{Agent, Config, Neighbour};
-use kith_run::{Observer, Outcome, RoundPlan, Run, RunError, Work, group, neighbours};
+use kith_protocol::{Agent, Config, Neighbour, RoundKind};
+use kith_run::{Moment, Observer, Outcome, RoundPlan, Run, RunError, Work, group, neighbours};
 use thiserror::Error;
 
 use crate::check::{CheckError, Checks};
 use crate::link::{Links, nanoseconds};
+use crate::resume::Told;
 use crate::timeline::{Settings, Step, Timeline};
 use crate::{Fault, FaultKind, LinkSpec};
 
@@ -43,6 +44,15 @@ pub enum SimError {
     /// A global truth does not hold.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// State to go on from cannot be read, or is not of this run.
+    #[error(transparent)]
+    State(#[from] TapeError),
+    /// State to go on from was kept before a round that this run does not have.
+    #[error("state was kept before round {round}, which this run never comes to")]
+    Replay {
+        /// The round.
+        round: Round,
+    },
 }
 
 /// Runs an experiment. What it leaves, and the cohort with everyone's parameters.
@@ -54,13 +64,32 @@ pub fn run<E: Engine>(
     experiment: Experiment<'_>,
     observer: &mut dyn Observer,
 ) -> Result<(Outcome, Cohort<E>), SimError> {
-    Simulation::new(engine, experiment)?.go(observer)
+    let mut simulation = Simulation::new(engine, experiment)?;
+    simulation.begin(TaskId(0))?;
+    simulation.go(None, observer)
 }
 
-struct Simulation<'a, E: Engine> {
-    run: Run<'a, E>,
-    timeline: Timeline,
-    checks: Option<Checks>,
+/// Goes on with a run that was cut, from state that an observer kept before some round ([`Observer::before_round`]): events
+/// and outcome from there on are the same bits as those of a run that was not cut.
+///
+/// # Errors
+/// As [`run`], and state of another run.
+pub fn resume<E: Engine>(
+    engine: E,
+    experiment: Experiment<'_>,
+    state: &mut Tape<'_>,
+    observer: &mut dyn Observer,
+) -> Result<(Outcome, Cohort<E>), SimError> {
+    let mut simulation = Simulation::new(engine, experiment)?;
+    let next = simulation.play(state)?;
+    simulation.go(Some(next), observer)
+}
+
+pub(crate) struct Simulation<'a, E: Engine> {
+    pub(crate) run: Run<'a, E>,
+    pub(crate) timeline: Timeline,
+    pub(crate) checks: Option<Checks>,
+    pub(crate) told: Told,
     basis_bytes: u64,
 }
 
@@ -86,29 +115,52 @@ impl<'a, E: Engine> Simulation<'a, E> {
         let ids = neighbours.iter().map(|peers| peers.iter().map(|peer| peer.id).collect()).collect();
         let timeline = Timeline::new(settings, machines.collect(), ids, links);
         let checks = (checked == Checked::Yes).then(Checks::default);
-        Ok(Self { run, timeline, checks, basis_bytes: 0 })
+        Ok(Self { run, timeline, checks, told: Told::default(), basis_bytes: 0 })
     }
 
-    fn go(mut self, observer: &mut dyn Observer) -> Result<(Outcome, Cohort<E>), SimError> {
-        self.begin(TaskId(0))?;
+    /// Goes on from `next`, or from the timeline's beginning.
+    fn go(
+        mut self,
+        mut next: Option<RoundPlan>,
+        observer: &mut dyn Observer,
+    ) -> Result<(Outcome, Cohort<E>), SimError> {
         loop {
-            match self.timeline.step() {
+            match next.take().map_or_else(|| self.timeline.step(), Step::Round) {
                 Step::Round(plan) => {
-                    self.round(&plan, observer)?;
+                    self.begin(plan.stage.task)?;
+                    self.offer(&plan, observer);
                     if observer.stop() {
                         self.run.outcome_mut().stopped = true;
                         self.run.end_task();
                         break;
                     }
+                    self.round(&plan, observer)?;
                 }
                 Step::Basis(task, leader) => {
                     self.begin(TaskId(task.0 + 1))?;
+                    self.told.basis(self.basis_bytes);
                     self.timeline.basis_ready(task, leader, self.basis_bytes);
                 }
                 Step::Done => break,
             }
         }
-        self.finish()
+        self.finish(observer)
+    }
+
+    /// Lets the observer keep the state before a round.
+    fn offer(&mut self, plan: &RoundPlan, observer: &mut dyn Observer) {
+        let network = self.run.work().network;
+        let rounds_done = self.run.outcome_mut().rounds;
+        let agents = self.run.outcome_mut().agents;
+        observer.before_round(&mut Moment {
+            task: plan.stage.task,
+            round: plan.round,
+            rounds_done,
+            begins_task: plan.stage.kind == RoundKind::Train && plan.stage.index == 0,
+            agents,
+            network,
+            record: &mut |tape| self.record(plan.round, tape),
+        });
     }
 
     /// Prepares a task, once.
@@ -121,8 +173,7 @@ impl<'a, E: Engine> Simulation<'a, E> {
             checks.remember(self.run.cohort(), &agents);
         }
         self.run.begin(task)?;
-        let (payload, full) = self.run.cohort().payload_bytes();
-        self.timeline.set_payload(payload, full);
+        self.told.payload(&mut self.timeline, self.run.cohort().payload_bytes());
         if let Some(checks) = &mut self.checks {
             checks.begin(self.run.cohort());
         }
@@ -130,7 +181,6 @@ impl<'a, E: Engine> Simulation<'a, E> {
     }
 
     fn round(&mut self, plan: &RoundPlan, observer: &mut dyn Observer) -> Result<(), SimError> {
-        self.begin(plan.stage.task)?;
         for &(agent, source) in &plan.joins {
             self.run.cohort_mut().take_over(agent, source);
             if let Some(checks) = &mut self.checks {
@@ -204,7 +254,7 @@ impl<'a, E: Engine> Simulation<'a, E> {
         observer.event(&group(plan, Key::BytesSent, None, sent as f64 / agents as f64));
     }
 
-    fn finish(mut self) -> Result<(Outcome, Cohort<E>), SimError> {
+    fn finish(mut self, observer: &mut dyn Observer) -> Result<(Outcome, Cohort<E>), SimError> {
         let tasks = self.run.plan().train_rounds.len();
         let outcome = self.run.outcome_mut();
         outcome.count(self.timeline.traffic(), tasks);
@@ -218,6 +268,30 @@ impl<'a, E: Engine> Simulation<'a, E> {
         outcome.missed_exchanges = self.timeline.missed();
         outcome.trace_digest = self.timeline.trace_digest();
         let living: Vec<AgentId> = self.timeline.living().collect();
-        Ok(self.run.finish(&living))
+        let work = self.run.work().clone();
+        let (outcome, cohort) = self.run.finish(&living);
+        if !outcome.stopped {
+            observer.ended(&mut Moment {
+                task: TaskId::from(outcome.tasks.saturating_sub(1)),
+                round: Round(outcome.rounds * work.parts.legs().len() as u64),
+                rounds_done: outcome.rounds,
+                begins_task: false,
+                agents: outcome.agents,
+                network: work.network,
+                record: &mut |tape| record_weights(&outcome, &cohort, tape),
+            });
+        }
+        Ok((outcome, cohort))
     }
+}
+
+/// The mean of the living agents' weights, then those of each agent.
+fn record_weights<E: Engine>(outcome: &Outcome, cohort: &Cohort<E>, tape: &mut Tape<'_>) -> Result<(), TapeError> {
+    let mut row = outcome.mean_parameters.clone();
+    row.resize(cohort.row_len(), 0.0);
+    tape.row(&mut row)?;
+    (0..outcome.agents).map(AgentId::from).try_for_each(|agent| {
+        cohort.whole_row(agent, &mut row);
+        tape.row(&mut row)
+    })
 }

@@ -40,7 +40,16 @@ fn outcome(preset: Preset, threads: usize, augment: Option<AugmentSpec>) -> (Out
     let train =
         TrainSpec { rounds_per_task: Some(8), batch_size: 8, learning_rate: 0.02.into(), ..TrainSpec::default() };
     let experiment = Experiment {
-        work: Work { graph: &graph, mixing: &mixing, scenario: &scenario, network: &network, parts, train, seeds },
+        work: Work {
+            graph: &graph,
+            mixing: &mixing,
+            scenario: &scenario,
+            network: &network,
+            parts,
+            train,
+            seeds,
+            start: None,
+        },
         links: LinkSpec::default(),
         faults: Vec::new(),
         checked: Checked::Yes,

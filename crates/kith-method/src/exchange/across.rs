@@ -1,6 +1,6 @@
 //! Gradients across edges: own data at neighbours' models, and neighbours' data at the own model (NGM, NGC).
 
-use kith_core::{AgentId, Batches};
+use kith_core::{AgentId, Batches, Tape, TapeError};
 use kith_engine::{Engine, MixingPlan, Point};
 
 use super::{Mixing, Wire};
@@ -45,6 +45,22 @@ impl<B> Across<B> {
         [&mut self.visiting, &mut self.own, &mut self.at_neighbours, &mut self.mean]
             .into_iter()
             .chain(&mut self.crosses)
+    }
+
+    /// Carries everything over a tape; `block` carries a block.
+    pub(crate) fn carry(
+        &mut self,
+        tape: &mut Tape<'_>,
+        agents: usize,
+        mut block: impl FnMut(&mut Tape<'_>, &mut B) -> Result<(), TapeError>,
+    ) -> Result<(), TapeError> {
+        let Self { alpha: _, received, visiting, own, at_neighbours, mean, crosses, learning_rate } = self;
+        tape.list("agents with models of neighbours", received, agents, |tape, from| {
+            tape.list("neighbours whose models came", from, agents, |tape, peer| peer.carry(tape))
+        })?;
+        tape.float(learning_rate)?;
+        let blocks = [visiting, own, at_neighbours, mean].into_iter().chain(crosses);
+        blocks.into_iter().try_for_each(|rows| block(tape, rows))
     }
 
     /// Remembers whose models an agent has.

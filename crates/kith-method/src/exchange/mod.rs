@@ -11,12 +11,12 @@ mod update;
 
 use std::collections::BTreeMap;
 
-use kith_core::{AgentId, Leg, Round};
+use kith_core::{AgentId, Leg, Round, Tape, TapeError};
 use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
 pub(crate) use payload::Wire;
-pub use payload::{PayloadError, PayloadForm, PayloadSpec};
+pub use payload::{PayloadError, PayloadForm, PayloadSpec, decode_basis};
 pub(crate) use update::GlobalUpdate;
 
 use crate::{Cohort, ExchangeKind, Order};
@@ -65,6 +65,24 @@ impl Kept {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// Carries everything over a tape; a kept row has at most `longest` numbers.
+    pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
+        let mut edges: Vec<_> = std::mem::take(&mut self.0).into_iter().collect();
+        tape.list("edges with unsettled exchanges", &mut edges, usize::MAX, |tape, ((from, to), rounds)| {
+            from.carry(tape)?;
+            to.carry(tape)?;
+            let mut rows: Vec<_> = std::mem::take(rounds).into_iter().collect();
+            tape.list("unsettled exchanges of an edge", &mut rows, usize::MAX, |tape, (round, row)| {
+                tape.number(&mut round.0)?;
+                tape.kept_row("numbers in a kept row", row, longest)
+            })?;
+            rounds.extend(rows);
+            Ok(())
+        })?;
+        self.0.extend(edges);
+        Ok(())
     }
 }
 

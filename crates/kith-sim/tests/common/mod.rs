@@ -1,11 +1,11 @@
 //! Small experiments on the embedded digits.
 
-use kith_core::{Head, Network, Seeds};
+use kith_core::{Head, Network, Seeds, Tape};
 use kith_data::{Scenario, SearchPath, TaskKind, TasksSpec};
 use kith_engine::{NativeEngine, Objective};
 use kith_graph::{Graph, Mixing};
 use kith_method::{Cohort, Memory, Parts, PerLayer, Preset};
-use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, Work, run};
+use kith_sim::{Checked, Experiment, Fault, LinkSpec, Observer, Outcome, SimError, TrainSpec, Work, resume, run};
 
 /// A small experiment, to be changed by tests.
 pub(crate) struct Small {
@@ -17,6 +17,7 @@ pub(crate) struct Small {
     pub(crate) faults: Vec<Fault>,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
+    pub(crate) checked: Checked,
 }
 
 impl Small {
@@ -34,14 +35,28 @@ impl Small {
             faults: Vec::new(),
             seed: 1,
             threads: 1,
+            checked: Checked::Yes,
         }
     }
 
     pub(crate) fn run(&self) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        self.watched(None, &mut ())
+    }
+
+    /// The run from its start, or from where `state` was kept.
+    pub(crate) fn watched(
+        &self,
+        state: Option<&[u8]>,
+        observer: &mut dyn Observer,
+    ) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
         self.with(|work| {
             let engine = self.engine(work.network);
             let (links, faults) = (self.links.clone(), self.faults.clone());
-            run(engine, Experiment { work, links, faults, checked: Checked::Yes }, &mut ())
+            let experiment = Experiment { work, links, faults, checked: self.checked };
+            match state {
+                None => run(engine, experiment, observer),
+                Some(mut state) => resume(engine, experiment, &mut Tape::playing(&mut state), observer),
+            }
         })
     }
 
@@ -70,6 +85,7 @@ impl Small {
             parts: self.parts.clone(),
             train: self.train.clone(),
             seeds,
+            start: None,
         })
     }
 }

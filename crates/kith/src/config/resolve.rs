@@ -11,7 +11,7 @@ use super::de::{TypeError, TypeErrorKind};
 use super::expect::{self, Expectations};
 use super::merge::merge;
 use super::render::{Diagnostic, Problem, closest};
-use super::resolved::{Experiment, OutputSpec, ResolvedArm};
+use super::resolved::{CheckpointSpec, Experiment, OutputSpec, ResolvedArm};
 use super::rules::{self, Subject};
 use super::spans::{Entry, Node, Origin, Table, Value};
 use super::written::{ARM_KEYS, Written, bad_name, is_name};
@@ -32,6 +32,8 @@ struct FileKeys {
     #[serde(default)]
     output: OutputSpec,
     #[serde(default)]
+    checkpoint: CheckpointSpec,
+    #[serde(default)]
     expect: BTreeMap<String, Expectations>,
 }
 
@@ -39,6 +41,7 @@ struct FileKeys {
 pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Result<(Experiment, Located), ConfigError> {
     let mut shared = written.base.clone();
     merge(&mut shared, &written.set);
+    merge(&mut shared, &written.over);
     let (arm_keys, file_keys) = split(shared);
     let file_node = Node { value: Value::Table(file_keys), origin: Origin::Default };
     let file: FileKeys = deserialise(&written, &file_node, "", None)?;
@@ -67,11 +70,10 @@ pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Resul
             }
         }
     }
-    for (arm, expectations) in &file.expect {
-        for problem in expect::problems(arm, expectations) {
-            let path: Vec<String> = problem.path.split('.').map(str::to_owned).collect();
-            diagnostics.push(located.written.diagnostic(&file_node.origin_of(&path), problem, None));
-        }
+    let expected = file.expect.iter().flat_map(|(arm, expectations)| expect::problems(arm, expectations));
+    for problem in rules::check_checkpoint(&file.checkpoint).into_iter().chain(expected) {
+        let path: Vec<String> = problem.path.split('.').map(str::to_owned).collect();
+        diagnostics.push(located.written.diagnostic(&file_node.origin_of(&path), problem, None));
     }
     if !diagnostics.is_empty() {
         // What is wrong with a shared key is wrong with every arm: once is enough.
@@ -83,10 +85,10 @@ pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Resul
         }
         return Err(ConfigError::Invalid(seen));
     }
-    let FileKeys { name, description, output, mut expect } = file;
+    let FileKeys { name, description, output, checkpoint, mut expect } = file;
     // The resolved form must stand alone: no expectation of an arm that is left out.
     expect.retain(|name, _| arms.iter().any(|arm| arm.name == *name));
-    Ok((Experiment { name, description, output, expect, arms }, located))
+    Ok((Experiment { name, description, output, checkpoint, expect, arms }, located))
 }
 
 /// Keys of a run, and keys of the file.
@@ -133,7 +135,24 @@ fn arm_trees(written: &Written, shared: Table) -> Result<Vec<(String, Table)>, C
             }
         }
     }
+    for (_, tree) in &mut trees {
+        merge(tree, &written.over);
+    }
     Ok(trees)
+}
+
+/// An arm's name and its keys so far, the preset's parts among them, before types and rules are looked at. Without a name, of the
+/// one arm of a file without arms.
+pub(crate) fn arm_preview(written: &Written, name: Option<&str>) -> Result<(String, Node), ConfigError> {
+    let mut shared = written.base.clone();
+    merge(&mut shared, &written.set);
+    merge(&mut shared, &written.over);
+    let trees = arm_trees(written, split(shared).0)?;
+    let arm = trees.into_iter().find(|(arm, _)| name.is_none_or(|name| name == arm));
+    let (name, tree) = arm.unwrap_or_default();
+    let mut full = defaults(method(written, &tree, Some(&name))?, tree.get("memory").is_some())?;
+    merge(&mut full, &tree);
+    Ok((name, Node { value: Value::Table(full), origin: Origin::Default }))
 }
 
 /// Whether an arm has a memory of its own, by its method or by its tables.
@@ -144,6 +163,7 @@ fn uses_memory(written: &Written, own: &Table) -> Result<bool, ConfigError> {
     let mut tree = written.base.clone();
     merge(&mut tree, own);
     merge(&mut tree, &written.set);
+    merge(&mut tree, &written.over);
     let projects = tree.get("chain").is_some_and(|chain| match &chain.value {
         Value::Array(links) => links.iter().any(|link| link.text() == Some("project")),
         _ => false,
@@ -171,7 +191,7 @@ fn method(written: &Written, tree: &Table, arm: Option<&str>) -> Result<Preset, 
     Err(written.error(&entry.node.origin, problem.accept(format!("accepted: {names}"))))
 }
 
-fn unknown_arm(path: String, name: &str, names: &[&str]) -> Problem {
+pub(crate) fn unknown_arm(path: String, name: &str, names: &[&str]) -> Problem {
     let mut problem = Problem::new(path, format!("there is no arm `{name}`"));
     if let Some(near) = closest(name, names.iter().copied()) {
         problem = problem.accept(format!("did you mean `{near}`?"));
@@ -187,15 +207,21 @@ fn known_arms(
     file_node: &Node,
 ) -> Result<(), ConfigError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
-        let problem = unknown_arm(String::new(), unknown, &names);
-        return Err(ConfigError::one(Diagnostic::at(format!("--arm {unknown}"), problem, None)));
-    }
+    known_names(only, &names)?;
     if let Some(unknown) = file.expect.keys().find(|name| !names.contains(&name.as_str())) {
         let origin = file_node.origin_of(&["expect".to_owned(), unknown.clone()]);
         return Err(written.error(&origin, unknown_arm(format!("expect.{unknown}"), unknown, &names)));
     }
     Ok(())
+}
+
+/// `--arm` names arms of the file.
+pub(crate) fn known_names(only: &[String], names: &[&str]) -> Result<(), ConfigError> {
+    let unknown = only.iter().find(|name| !names.contains(&name.as_str()));
+    unknown.map_or(Ok(()), |unknown| {
+        let problem = unknown_arm(String::new(), unknown, names);
+        Err(ConfigError::one(Diagnostic::at(format!("--arm {unknown}"), problem, None)))
+    })
 }
 
 type Checked = Result<ResolvedArm, Vec<Problem>>;
@@ -225,6 +251,11 @@ fn resolve_arm(
         arm.data.synthetic = Some(kith_data::SyntheticSpec::default());
     }
     arm.network.fill();
+    if let Some(start) = &mut arm.train.start_from
+        && let Err(problem) = super::start::resolve(start, folder)
+    {
+        return Ok((Err(vec![problem]), node));
+    }
     let graph = match super::topology::resolve(&mut arm.graph, folder, &Seeds::new(arm.seed)) {
         Ok(graph) => graph,
         Err(problem) => return Ok((Err(vec![problem]), node)),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use kith_core::Key;
@@ -15,26 +15,26 @@ use super::ReportError;
 
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Deserialize)]
-pub(super) struct EventLine<'a> {
+pub(crate) struct EventLine<'a> {
     #[serde(borrow)]
-    pub(super) arm: Cow<'a, str>,
+    pub(crate) arm: Cow<'a, str>,
     #[serde(default)]
-    pub(super) agent: Option<u32>,
-    pub(super) task: u32,
-    pub(super) round: u64,
+    pub(crate) agent: Option<u32>,
+    pub(crate) task: u32,
+    pub(crate) round: u64,
     #[serde(borrow)]
-    pub(super) key: Cow<'a, str>,
+    pub(crate) key: Cow<'a, str>,
     #[serde(default)]
-    pub(super) of: Option<u32>,
+    pub(crate) of: Option<u32>,
     /// None: it was no number.
-    pub(super) value: Option<f64>,
+    pub(crate) value: Option<f64>,
 }
 
 /// What a walk through a file met besides events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     /// Lines that are no events.
-    pub(super) strange: u64,
+    pub(crate) strange: u64,
 }
 
 /// Hands every event of a file to `visit`. A last line without its end is one that is being written, and left out.
@@ -43,10 +43,22 @@ pub(super) struct Walk {
 /// A file that cannot be read, and what `visit` says.
 pub(super) fn walk(
     path: &Path,
+    visit: impl FnMut(&EventLine<'_>) -> Result<(), ReportError>,
+) -> Result<Walk, ReportError> {
+    walk_until(path, u64::MAX, visit)
+}
+
+/// As [`walk`], of the first `bytes` of a file.
+///
+/// # Errors
+/// As [`walk`].
+pub(crate) fn walk_until(
+    path: &Path,
+    bytes: u64,
     mut visit: impl FnMut(&EventLine<'_>) -> Result<(), ReportError>,
 ) -> Result<Walk, ReportError> {
     let fail = |source| ReportError::Read { path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(fail)?);
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(fail)?.take(bytes));
     let (mut line, mut walk) = (Vec::with_capacity(256), Walk::default());
     loop {
         line.clear();

@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use crate::plot::Ink;
 pub(crate) use data::quoted;
+pub(crate) use events::{EventLine, walk_until};
 use study::{Group, Study};
 
 /// The form of a report.

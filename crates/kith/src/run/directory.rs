@@ -1,22 +1,35 @@
 //! The run directory and its manifest.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::lock::{self, Lock};
 use super::{RunError, process};
+use crate::config::{ResolvedArm, Setting};
 
-/// A new directory `<dir>/<name>/<time>-<hash>/`.
-#[derive(Clone, Debug)]
+/// A directory that this process works in: `<dir>/<name>/<time>-<hash>/`, or where a sweep has it.
+#[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
+    origin: Origin,
+    /// Held while the process works; none where the caller holds it, or the file system has no locks.
+    _lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Made for this run.
+    New,
+    /// There before.
+    There,
 }
 
 /// `manifest.json`: what ran, where and when. Nothing here is needed to repeat the run but the version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of kith.
     pub kith_version: String,
@@ -46,10 +59,21 @@ pub struct Manifest {
     pub ended: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
+    /// What a sweep set, by dotted key; empty for other runs.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub setting: Setting,
+    /// SHA-256 of the weights that each arm started with, in order; none where they were drawn. Absent where all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub start_weights: Vec<Option<Digest>>,
+    /// When the run went on after it was cut, UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
 }
 
 impl Manifest {
     pub(crate) fn new(experiment: &crate::config::Experiment, hash: Digest, threads: usize) -> Self {
+        let start = |arm: &ResolvedArm| arm.train.start_from.as_ref().and_then(|start| start.sha256);
+        let start_weights: Vec<_> = experiment.arms.iter().map(start).collect();
         Self {
             kith_version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("KITH_COMMIT").map(str::to_owned),
@@ -65,6 +89,9 @@ impl Manifest {
             started: process::now().1,
             ended: None,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            setting: Setting::new(),
+            start_weights: if start_weights.iter().any(Option::is_some) { start_weights } else { Vec::new() },
+            resumed: Vec::new(),
         }
     }
 }
@@ -78,17 +105,36 @@ impl RunDirectory {
         for attempt in 1.. {
             let path = parent.join(if attempt == 1 { leaf.clone() } else { format!("{leaf}-{attempt}") });
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Ok(Self::new(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 1000 => {}
                 Err(source) => return Err(RunError::output("create", &path, source)),
             }
         }
-        Ok(Self { path: parent })
+        Ok(Self::new(parent))
+    }
+
+    fn new(path: PathBuf) -> Self {
+        // The directory is new, so the lock only tells others; a file system without locks is no reason not to run.
+        let lock = lock::claim(&path).ok().flatten();
+        Self { path, origin: Origin::New, _lock: lock }
+    }
+
+    /// A directory whose lock the caller holds.
+    pub(crate) fn given(path: &Path) -> Self {
+        Self { path: path.to_owned(), origin: Origin::There, _lock: None }
+    }
+
+    /// A directory that is there already. Whether another process is at it shows when its metrics are opened.
+    pub(crate) fn existing(path: &Path) -> Self {
+        let lock = lock::claim(path).ok().flatten();
+        Self { path: path.to_owned(), origin: Origin::There, _lock: lock }
     }
 
     /// Takes the directory away again: for runs that failed before anything was measured.
-    pub(crate) fn discard(self) {
-        let _ = fs::remove_dir_all(&self.path);
+    pub(crate) fn discard(&self) {
+        if self.origin == Origin::New {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -119,9 +165,20 @@ impl RunDirectory {
 
     /// Opens `metrics.jsonl`.
     pub(crate) fn metrics(&self) -> Result<Metrics, RunError> {
-        let path = self.path.join("metrics.jsonl");
+        let path = self.metrics_path();
         let file = File::create(&path).map_err(|source| RunError::output("create", &path, source))?;
-        Ok(Metrics { path, file: BufWriter::with_capacity(1 << 16, file), failed: None, lines: 0 })
+        Metrics::over(path, file)
+    }
+
+    /// Opens `metrics.jsonl` as it is, to go on with it.
+    pub(crate) fn metrics_again(&self) -> Result<Metrics, RunError> {
+        let path = self.metrics_path();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        Metrics::over(path.clone(), file.map_err(|source| RunError::output("open", &path, source))?)
+    }
+
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
     }
 }
 
@@ -130,24 +187,69 @@ pub(crate) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
     failed: Option<std::io::Error>,
-    lines: u64,
+    /// Bytes of all lines so far.
+    bytes: u64,
+    /// Whether the file may have more than these.
+    to_cut: bool,
+    /// The line under work.
+    line: Vec<u8>,
 }
 
 impl Metrics {
-    pub(crate) fn line(&mut self, value: &impl Serialize) {
-        if self.failed.is_some() {
-            return;
+    /// The file is locked until the process ends, however it ends.
+    fn over(path: PathBuf, file: File) -> Result<Self, RunError> {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(RunError::Busy { directory: path.with_file_name("") }),
+            // A file system without locks: go on without.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        let written = serde_json::to_writer(&mut self.file, value)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.file.write_all(b"\n"));
-        self.failed = written.err();
-        self.lines += 1;
+        let file = BufWriter::with_capacity(1 << 16, file);
+        Ok(Self { path, file, failed: None, bytes: 0, to_cut: false, line: Vec::new() })
+    }
+
+    /// What follows the first `bytes` is of no use; it is cut off only when the next line is written.
+    pub(crate) fn go_on_after(&mut self, bytes: u64) {
+        (self.bytes, self.to_cut) = (bytes, true);
+    }
+
+    pub(crate) fn line(&mut self, value: &impl Serialize) {
+        if self.failed.is_none() {
+            self.failed = self.try_line(value).err();
+        }
+    }
+
+    fn try_line(&mut self, value: &impl Serialize) -> std::io::Result<()> {
+        if std::mem::take(&mut self.to_cut) {
+            self.file.get_ref().set_len(self.bytes)?;
+            self.file.seek(SeekFrom::End(0))?;
+        }
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        self.bytes += self.line.len() as u64;
+        self.file.write_all(&self.line)
+    }
+
+    /// Whether a file that was there already is still as it was.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.to_cut
+    }
+
+    /// Bytes of all lines so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether nothing was measured yet.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines == 0
+        self.bytes == 0
+    }
+
+    /// Brings all lines so far to the disk; how many bytes they are.
+    pub(crate) fn sync(&mut self) -> Result<u64, RunError> {
+        self.flush()?;
+        self.file.get_ref().sync_data().map_err(|source| RunError::output("write", &self.path, source))?;
+        Ok(self.bytes)
     }
 
     pub(crate) fn has_failed(&self) -> bool {

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Result, Write};
 use std::path::{Path, PathBuf};
 
-use kith_core::{Event, Key};
+use kith_core::{Event, Key, Round};
 
 use super::{RunError, process};
 use crate::config::LogFormat;
-use crate::report::quoted;
+use crate::report::{EventLine, ReportError, quoted, walk_until};
 
 /// The logs of a run. A failed write is kept until somebody asks: observers cannot fail.
 #[derive(Default)]
@@ -21,11 +21,12 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Opens the logs of a run directory.
+    /// Opens the logs of a run directory, whose first `measured` bytes of metrics stay: nothing of a new run, and what a run
+    /// goes on after.
     ///
     /// # Errors
-    /// A file that cannot be made.
-    pub(crate) fn open(directory: &Path, formats: &[LogFormat]) -> std::result::Result<Self, RunError> {
+    /// A file that cannot be made, and metrics that cannot be read.
+    pub(crate) fn open(directory: &Path, formats: &[LogFormat], measured: u64) -> std::result::Result<Self, RunError> {
         let mut logs = Self { directory: directory.to_owned(), ..Self::default() };
         logs.boards = formats.contains(&LogFormat::Tensorboard);
         if formats.contains(&LogFormat::Csv) {
@@ -35,7 +36,14 @@ impl Logs {
                 file.write_all(b"arm,agent,task,round,key,of,value\n")?;
                 Ok(file)
             };
-            logs.csv = Some(open().map_err(|source| RunError::output("create", &path, source))?);
+            let mut file = open().map_err(|source| RunError::output("create", &path, source))?;
+            // Written anew and not cut: after a power failure it may lack lines that metrics.jsonl has.
+            if measured > 0 {
+                walk_until(&directory.join("metrics.jsonl"), measured, |line| {
+                    write_csv(&mut file, line).map_err(|source| ReportError::Write { path: path.clone(), source })
+                })?;
+            }
+            logs.csv = Some(file);
         }
         Ok(logs)
     }
@@ -48,11 +56,11 @@ impl Logs {
         self.directory.join("tensorboard").join(arm)
     }
 
-    /// An arm begins.
-    pub(crate) fn begin(&mut self, arm: &str) {
+    /// An arm begins with round `from`: what was logged of that round and later ones, before the run was cut, is taken away.
+    pub(crate) fn begin(&mut self, arm: &str, from: Round) {
         if self.boards && self.failed.is_none() {
             let folder = self.board_path(arm);
-            match Board::create(&folder, process::unix_seconds()) {
+            match Board::create(&folder, process::unix_seconds(), from) {
                 Ok(board) => self.board = Some(board),
                 Err(error) => self.failed = Some((folder, error)),
             }
@@ -65,7 +73,7 @@ impl Logs {
             return;
         }
         if let Some(csv) = &mut self.csv
-            && let Err(error) = write_csv(csv, arm, event)
+            && let Err(error) = write_csv(csv, &line(arm, event))
         {
             self.failed = Some((self.csv_path(), error));
             return;
@@ -75,6 +83,16 @@ impl Logs {
         {
             self.failed = Some((self.board_path(arm), error));
         }
+    }
+
+    /// All values of the rounds so far are in the files.
+    pub(crate) fn settle(&mut self) {
+        if let Some(board) = &mut self.board
+            && let Err(error) = board.commit(process::unix_seconds())
+        {
+            self.failed.get_or_insert((self.directory.clone(), error));
+        }
+        self.flush();
     }
 
     /// What was written so far is in the files.
@@ -91,13 +109,8 @@ impl Logs {
     /// # Errors
     /// Whatever failed since the last time.
     pub(crate) fn end(&mut self) -> std::result::Result<(), RunError> {
-        if let Some(mut board) = self.board.take()
-            && let Err(error) = board.commit(process::unix_seconds())
-        {
-            self.failed.get_or_insert((self.directory.clone(), error));
-        } else {
-            self.flush();
-        }
+        self.settle();
+        self.board = None;
         match self.failed.take() {
             Some((path, source)) => Err(RunError::output("write", &path, source)),
             None => Ok(()),
@@ -109,16 +122,32 @@ impl Logs {
     }
 }
 
-fn write_csv(out: &mut impl Write, arm: &str, event: &Event) -> Result<()> {
-    write!(out, "{},", quoted(arm))?;
-    if let Some(agent) = event.agent {
-        write!(out, "{}", agent.0)?;
+fn write_csv(out: &mut impl Write, line: &EventLine<'_>) -> Result<()> {
+    write!(out, "{},", quoted(&line.arm))?;
+    if let Some(agent) = line.agent {
+        write!(out, "{agent}")?;
     }
-    write!(out, ",{},{},{},", event.task.0, event.round.0, name(event.key))?;
-    if let Some(of) = event.of {
+    write!(out, ",{},{},{},", line.task, line.round, line.key)?;
+    if let Some(of) = line.of {
         write!(out, "{of}")?;
     }
-    if event.value.is_finite() { writeln!(out, ",{}", event.value) } else { out.write_all(b",\n") }
+    match line.value {
+        Some(value) => writeln!(out, ",{value}"),
+        None => out.write_all(b",\n"),
+    }
+}
+
+/// What a line of `metrics.jsonl` says of an event.
+fn line<'a>(arm: &'a str, event: &Event) -> EventLine<'a> {
+    EventLine {
+        arm: arm.into(),
+        agent: event.agent.map(|agent| agent.0),
+        task: event.task.0,
+        round: event.round.0,
+        key: name(event.key).into(),
+        of: event.of,
+        value: event.value.is_finite().then_some(event.value),
+    }
 }
 
 /// The key as `metrics.jsonl` writes it.
@@ -134,12 +163,26 @@ struct Board {
 }
 
 impl Board {
-    fn create(folder: &Path, now: f64) -> Result<Self> {
+    fn create(folder: &Path, now: f64, from: Round) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        // The name is what TensorBoard looks for.
-        let file = File::create(folder.join(format!("events.out.tfevents.{now:010.0}.kith")))?;
-        let mut board = Self { file: BufWriter::new(file), pending: None };
+        let earlier = earlier(folder)?;
+        for path in &earlier {
+            cut(path, from.0)?;
+        }
+        // The name is what TensorBoard looks for; it reads files in the order of their names.
+        let mut seconds = now as u64;
+        let path = loop {
+            let path = folder.join(format!("events.out.tfevents.{seconds:010}.kith"));
+            if earlier.last().is_none_or(|last| *last < path) {
+                break path;
+            }
+            seconds += 1;
+        };
+        let mut board = Self { file: BufWriter::new(File::create(path)?), pending: None };
         record(&mut board.file, &version(now))?;
+        if !earlier.is_empty() {
+            record(&mut board.file, &start(now, from.0))?;
+        }
         board.file.flush()?;
         Ok(board)
     }
@@ -178,6 +221,67 @@ fn tag(event: &Event) -> String {
         (Some(of), Key::BasisRank) => format!("{key}/layer_{of}"),
         (Some(of), _) => format!("{key}/task_{of}"),
     }
+}
+
+/// Our event files of a folder, in the order of their names.
+fn earlier(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("events.out.tfevents.") && name.ends_with(".kith") {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Cuts a file before its first record of `step` or later, or the first that is not whole.
+fn cut(path: &Path, step: u64) -> Result<()> {
+    let bytes = fs::read(path)?;
+    let mut rest = bytes.as_slice();
+    while let Some((length, after)) = rest.split_first_chunk::<8>() {
+        let end = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| length.checked_add(4));
+        let whole = end.and_then(|end| Some((after.get(4..end)?, after.get(end.checked_add(4)?..)?)));
+        let Some((data, following)) = whole else { break };
+        if step_of(data).is_some_and(|at| at >= step) {
+            break;
+        }
+        rest = following;
+    }
+    if rest.is_empty() {
+        return Ok(());
+    }
+    File::options().write(true).open(path)?.set_len((bytes.len() - rest.len()) as u64)
+}
+
+/// The step of an event, which follows its time; none of the first event of a file.
+fn step_of(event: &[u8]) -> Option<u64> {
+    let (key, number) = event.get(9..)?.split_first()?;
+    if *key != 2 << 3 {
+        return None;
+    }
+    let mut step = 0;
+    for (place, byte) in number.iter().take(10).enumerate() {
+        step |= u64::from(byte & 0x7f).checked_shl(7 * place as u32)?;
+        if byte & 0x80 == 0 {
+            return Some(step);
+        }
+    }
+    None
+}
+
+/// Says that a run goes on with `step`: whoever has read later ones before forgets them.
+fn start(now: f64, step: u64) -> Vec<u8> {
+    let mut event = Vec::new();
+    fixed64(&mut event, 1, now);
+    event.push(2 << 3);
+    varint(&mut event, step);
+    // A session log whose status is «start».
+    bytes(&mut event, 7, &[1 << 3, 1]);
+    event
 }
 
 /// The first event of a file.
@@ -267,7 +371,7 @@ mod tests {
     #[test]
     fn agents_are_one_scalar_a_round_and_every_record_has_its_checksums() {
         let folder = tempfile::tempdir().expect("there is room");
-        let mut board = Board::create(folder.path(), 5.0).expect("it is made");
+        let mut board = Board::create(folder.path(), 5.0, Round(0)).expect("it is made");
         for event in [accuracy(0, 300, 0.5), accuracy(1, 300, 1.0), accuracy(0, 301, 0.25)] {
             board.event(&event, || 7.0).expect("it is written");
         }
@@ -283,6 +387,32 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_on_has_every_round_once_in_a_file_more() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let mut board = Board::create(folder.path(), 5.0, Round(0)).expect("it is made");
+        for round in [10, 300, 301] {
+            board.event(&accuracy(0, round, 0.5), || 7.0).expect("it is written");
+        }
+        board.commit(7.0).expect("it is written");
+        drop(board);
+        let first = folder.path().join("events.out.tfevents.0000000005.kith");
+        // As a power failure leaves it: the last record is not whole.
+        let mut torn = fs::read(&first).expect("it is there");
+        torn.extend(9_u64.to_le_bytes());
+        fs::write(&first, torn).expect("it is written");
+        // In the same second as before.
+        let mut board = Board::create(folder.path(), 5.0, Round(301)).expect("it is made");
+        board.event(&accuracy(0, 301, 0.25), || 8.0).expect("it is written");
+        board.commit(8.0).expect("it is written");
+        let kept = records(&fs::read(first).expect("it is there"));
+        let tag = "accuracy/task_2";
+        assert_eq!(kept, [version(5.0), scalar(7.0, tag, 10, 0.5), scalar(7.0, tag, 300, 0.5)]);
+        let second = folder.path().join("events.out.tfevents.0000000006.kith");
+        let added = records(&fs::read(second).expect("it is there"));
+        assert_eq!(added, [version(5.0), start(5.0, 301), scalar(8.0, tag, 301, 0.25)]);
+    }
+
+    #[test]
     fn the_checksum_is_that_of_the_published_example() {
         // RFC 3720, appendix B.4: CRC-32C of 32 zero bytes.
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
@@ -292,9 +422,9 @@ mod tests {
     #[test]
     fn a_line_of_csv_has_a_field_a_column() {
         let mut text = Vec::new();
-        write_csv(&mut text, "a", &accuracy(4, 9, 0.5)).expect("memory takes it");
-        write_csv(&mut text, "a", &Event { agent: None, of: None, value: f64::NAN, ..accuracy(0, 9, 0.0) })
-            .expect("so it does");
+        write_csv(&mut text, &line("a", &accuracy(4, 9, 0.5))).expect("memory takes it");
+        let strange = Event { agent: None, of: None, value: f64::NAN, ..accuracy(0, 9, 0.0) };
+        write_csv(&mut text, &line("a", &strange)).expect("so it does");
         assert_eq!(String::from_utf8(text).expect("text"), "a,4,3,9,accuracy,2,0.5\na,,3,9,accuracy,,\n");
     }
 }

@@ -1,31 +1,47 @@
 //! Runs an experiment's arms and leaves a run directory.
 
+mod checkpoint;
 mod directory;
+mod export;
+mod lock;
 mod logs;
 mod process;
 mod progress;
 mod recorder;
+mod resume;
 mod setup;
 mod tables;
 
 use std::path::{Path, PathBuf};
 
-use kith_core::Digest;
+use kith_core::{Digest, Round};
 use kith_data::SearchPath;
+use kith_sim::SimError;
 use thiserror::Error;
 
+pub use checkpoint::CheckpointError;
+pub(crate) use checkpoint::forget as forget_checkpoints;
 pub use directory::Manifest;
+pub use export::{ExportError, Exported, export};
+pub use lock::Owner;
+pub(crate) use lock::{claim, holder};
+pub(crate) use process::{Interrupt, host, now};
+pub(crate) use progress::ProgressLine;
 pub use progress::Talk;
+pub use resume::ResumeError;
+pub(crate) use tables::overview;
 
 use crate::compose::{self, RunOptions};
-use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
+use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
-use directory::{Metrics, RunDirectory};
+use checkpoint::Keeper;
+use directory::Metrics;
+pub(crate) use directory::RunDirectory;
 use logs::Logs;
-pub(crate) use process::Interrupt;
 use progress::Display;
-use recorder::Recorder;
+use recorder::{Identity, Recorder};
+use resume::{Cut, Found};
 pub(crate) use setup::{Setup, Setups};
 
 /// How to run; nothing here changes a result.
@@ -33,12 +49,25 @@ pub(crate) use setup::{Setup, Setups};
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
+    /// Where a sweep has the run, if one does.
+    pub sweep: Option<SweepPlace>,
+    /// Run directory of a run that was cut, to go on in.
+    pub resume: Option<PathBuf>,
     /// Threads of the engine.
     pub threads: usize,
     /// Whether the simulator's checkers watch.
     pub check: bool,
     /// Whether progress is shown.
     pub talk: Talk,
+}
+
+/// The place of a run in a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepPlace {
+    /// The run directory; the caller holds its lock.
+    pub directory: PathBuf,
+    /// What the sweep set.
+    pub setting: Setting,
 }
 
 /// What a run left.
@@ -82,6 +111,28 @@ pub enum RunError {
         /// Why.
         source: compose::RunError,
     },
+    /// A checkpoint cannot be written, or not be used.
+    #[error("{}: {source}", .path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        source: Box<CheckpointError>,
+    },
+    /// A run directory cannot be gone on with. Nothing in it was changed.
+    #[error("{}: {source}", .directory.display())]
+    Resume {
+        /// The run directory.
+        directory: PathBuf,
+        /// Why.
+        source: ResumeError,
+    },
+    /// Another process writes to the run directory.
+    #[error("another process is running in {}", .directory.display())]
+    Busy {
+        /// The run directory.
+        directory: PathBuf,
+    },
 }
 
 impl RunError {
@@ -94,107 +145,198 @@ impl RunError {
 struct Running<'a> {
     loaded: &'a Loaded,
     settings: &'a Settings,
+    identity: Identity,
     search: SearchPath,
     interrupt: Interrupt,
+    directory: RunDirectory,
     metrics: Metrics,
+    summary: Summary,
     setups: Setups,
     logs: Logs,
+    /// The mean weights of the first arm.
+    first: Option<Vec<f32>>,
 }
 
-/// Runs every arm in order. Ctrl-C stops after the round under way, and what was measured so far is written.
+/// What an arm left.
+struct Done {
+    summary: ArmSummary,
+    /// The mean of its agents' parameters.
+    mean: Vec<f32>,
+}
+
+/// Runs every arm in order, or those that a resumed run has left. Ctrl-C stops after the round under way, and what was
+/// measured so far is written.
 ///
 /// # Errors
-/// A run directory that cannot be written (before anything is trained), and an arm that fails.
+/// A run directory that cannot be written (before anything is trained), one that cannot be resumed, and an arm that fails.
 pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
-    let experiment = &loaded.experiment;
-    let hash = experiment.hash()?;
-    let directory = prepare(loaded, settings, &hash)?;
-    let mut manifest = Manifest::new(experiment, hash, settings.threads);
-    directory.write_json("manifest.json", &manifest)?;
-    let mut running = Running {
-        loaded,
-        settings,
-        search: SearchPath::standard(),
-        interrupt: Interrupt::catch(),
-        metrics: directory.metrics()?,
-        setups: Setups::default(),
-        logs: Logs::open(directory.path(), &experiment.output.log)?,
+    let hash = loaded.experiment.hash()?;
+    let (mut running, mut manifest, cut) = match &settings.resume {
+        None => Running::begin(loaded, settings, hash)?,
+        Some(directory) => {
+            let found = resume::find(directory, &loaded.experiment, &hash)?;
+            Running::go_on(loaded, settings, hash, found)
+        }
     };
-    let mut summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
-    let mut failed = None;
-    let mut first: Option<Vec<f32>> = None;
-    for arm in &experiment.arms {
-        if running.interrupt.is_asked() {
-            summary.stopped = true;
-            break;
+    let started = process::now().1;
+    let left = loaded.experiment.arms.len() - running.summary.arms.len();
+    if settings.resume.is_none() || left > 0 || manifest.ended.is_none() {
+        let failed = running.arms(cut)?;
+        running.write_results()?;
+        if settings.resume.is_some() {
+            manifest.resumed.push(started);
         }
-        match running.arm(arm, &directory) {
-            Ok((mut result, mean)) => {
-                result.parameter_difference = first.as_ref().and_then(|first| relative_difference(&mean, first));
-                first.get_or_insert(mean);
-                summary.stopped |= result.stopped;
-                summary.arms.push(result);
-            }
-            Err(error) => {
-                summary.stopped = true;
-                failed = Some(error);
-                break;
-            }
+        manifest.ended = Some(process::now().1);
+        running.directory.write_json("manifest.json", &manifest)?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        // After every arm, so that a later failure costs only its own arm.
-        running.metrics.flush()?;
-        directory.write_json("summary.json", &summary)?;
     }
-    if let Some(error) = failed.take_if(|_| running.metrics.is_empty()) {
-        directory.discard();
-        return Err(error);
-    }
-    running.metrics.flush()?;
-    directory.write_json("summary.json", &summary)?;
-    for (name, svg) in report::pictures(directory.path(), &["accuracy-over-time", "accuracy-against-bytes"])? {
-        directory.write(&format!("{name}.svg"), &svg)?;
-    }
-    manifest.ended = Some(process::now().1);
-    directory.write_json("manifest.json", &manifest)?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    let summary = running.summary;
     let verdicts = verdicts(loaded, &summary);
     let file_expectations = loaded.file_expectations();
-    Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned() })
+    Ok(Report { summary, verdicts, file_expectations, directory: running.directory.path().to_owned() })
 }
 
-fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDirectory, RunError> {
-    let experiment = &loaded.experiment;
-    let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
-    let directory = RunDirectory::create(&base, &experiment.name, hash)?;
-    directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
-    Ok(directory)
-}
+impl<'a> Running<'a> {
+    /// A new run directory.
+    fn begin(
+        loaded: &'a Loaded,
+        settings: &'a Settings,
+        hash: Digest,
+    ) -> Result<(Self, Manifest, Option<Cut>), RunError> {
+        let experiment = &loaded.experiment;
+        let directory = match &settings.sweep {
+            Some(place) => RunDirectory::given(&place.directory),
+            None => {
+                let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
+                RunDirectory::create(&base, &experiment.name, &hash)?
+            }
+        };
+        directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
+        let mut manifest = Manifest::new(experiment, hash, settings.threads);
+        manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
+        directory.write_json("manifest.json", &manifest)?;
+        let metrics = directory.metrics()?;
+        let summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
+        Ok((Self::over(loaded, settings, hash, (directory, metrics, summary)), manifest, None))
+    }
 
-impl Running<'_> {
-    /// Runs one arm: its summary, and the mean of its agents' parameters.
-    fn arm(&mut self, arm: &ResolvedArm, directory: &RunDirectory) -> Result<(ArmSummary, Vec<f32>), RunError> {
+    /// The run directory of a run that was cut.
+    fn go_on(loaded: &'a Loaded, settings: &'a Settings, hash: Digest, found: Found) -> (Self, Manifest, Option<Cut>) {
+        let Found { directory, manifest, metrics, summary, setups, first, cut } = found;
+        let running = Self::over(loaded, settings, hash, (directory, metrics, summary));
+        (Self { setups, first, ..running }, manifest, cut)
+    }
+
+    fn over(
+        loaded: &'a Loaded,
+        settings: &'a Settings,
+        hash: Digest,
+        (directory, metrics, summary): (RunDirectory, Metrics, Summary),
+    ) -> Self {
+        let identity = Identity { experiment: loaded.experiment.name.clone(), hash };
+        let (search, interrupt) = (SearchPath::standard(), Interrupt::catch());
+        let (setups, logs, first) = (Setups::default(), Logs::default(), None);
+        Self { loaded, settings, identity, search, interrupt, directory, metrics, summary, setups, logs, first }
+    }
+
+    /// Runs what is left of the arms; the first goes on from `cut`. An arm that fails ends the run, and is returned where
+    /// there is something to write all the same.
+    fn arms(&mut self, mut cut: Option<Cut>) -> Result<Option<RunError>, RunError> {
+        let loaded = self.loaded;
+        self.logs = Logs::open(self.directory.path(), &loaded.experiment.output.log, self.metrics.bytes())?;
+        for arm in loaded.experiment.arms.iter().skip(self.summary.arms.len()) {
+            if self.interrupt.is_asked() {
+                self.summary.stopped = true;
+                break;
+            }
+            match self.arm(arm, cut.take()) {
+                Ok(done) => self.add(done),
+                Err(error) if self.settings.resume.is_some() && self.metrics.is_untouched() => return Err(error),
+                Err(error) if self.metrics.is_empty() => {
+                    self.directory.discard();
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.summary.stopped = true;
+                    return Ok(Some(error));
+                }
+            }
+            // After every arm, so that a later failure costs only its own arm.
+            self.metrics.flush()?;
+            self.directory.write_json("summary.json", &self.summary)?;
+            if !self.summary.stopped {
+                self.keeper(arm).close()?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&mut self, done: Done) {
+        let Done { mut summary, mean } = done;
+        summary.parameter_difference = self.first.as_ref().and_then(|first| relative_difference(&mean, first));
+        self.first.get_or_insert(mean);
+        self.summary.stopped |= summary.stopped;
+        self.summary.arms.push(summary);
+    }
+
+    fn write_results(&mut self) -> Result<(), RunError> {
+        self.metrics.flush()?;
+        self.directory.write_json("summary.json", &self.summary)?;
+        let directory = &self.directory;
+        for (name, svg) in report::pictures(directory.path(), &["accuracy-over-time", "accuracy-against-bytes"])? {
+            directory.write(&format!("{name}.svg"), &svg)?;
+        }
+        Ok(())
+    }
+
+    fn keeper(&self, arm: &ResolvedArm) -> Keeper {
+        Keeper::new(self.directory.path(), &arm.name, &self.loaded.experiment.checkpoint)
+    }
+
+    /// Runs one arm, from where it was cut, if it was.
+    fn arm(&mut self, arm: &ResolvedArm, cut: Option<Cut>) -> Result<Done, RunError> {
         let display = Display::new(&arm.name, self.settings.talk);
-        let mut recorder = Recorder::new(&arm.name, &mut self.metrics, &mut self.logs, display, self.interrupt.clone());
+        let keeper = self.keeper(arm);
+        let interrupt = self.interrupt.clone();
+        self.logs.begin(&arm.name, cut.as_ref().map_or(Round(0), |cut| cut.opened.header.round));
+        let (metrics, logs) = (&mut self.metrics, &mut self.logs);
+        let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, metrics, logs, display, interrupt);
         let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
+        let (path, mut state) = match cut {
+            None => (None, None),
+            Some(Cut { path, opened }) => {
+                recorder.resume(&opened.header);
+                (Some(path), Some(opened))
+            }
+        };
+        let state = state.as_mut().map(|opened| opened as &mut dyn std::io::Read);
+        let (setups, directory) = (&mut self.setups, &self.directory);
         let mut written = Ok(());
         let mut prepared = |parts: &compose::Parts| {
-            self.setups.arms.push(Setup::new(&arm.name, parts));
-            written = directory.write_compact("setup.json", &self.setups);
+            setups.add(Setup::new(&arm.name, parts));
+            written = directory.write_compact("setup.json", setups);
         };
-        let result = compose::run_arm(arm, &self.search, options, &mut prepared, &mut recorder);
+        let result = compose::run_arm(arm, &self.search, options, state, &mut prepared, &mut recorder);
+        if let Some(error) = recorder.take_failure() {
+            return Err(error);
+        }
         let measured = recorder.finish();
         let logged = self.logs.end();
-        match result {
-            Ok(outcome) => {
+        match (result, path) {
+            (Ok(outcome), _) => {
                 written.and(logged)?;
-                Ok((ArmSummary::new(arm, &outcome, &measured), outcome.mean_parameters))
+                let summary = ArmSummary::new(arm, &outcome, &measured);
+                Ok(Done { summary, mean: outcome.mean_parameters })
             }
-            Err(compose::RunError::Shape(problem)) => {
+            (Err(compose::RunError::Shape(problem)), _) => {
                 Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
             }
-            Err(source) => Err(RunError::Arm { arm: arm.name.clone(), source }),
+            (Err(compose::RunError::Run(SimError::State(error))), Some(path)) => {
+                Err(CheckpointError::State(error).at(path))
+            }
+            (Err(source), _) => Err(RunError::Arm { arm: arm.name.clone(), source }),
         }
     }
 }

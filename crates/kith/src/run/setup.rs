@@ -44,6 +44,16 @@ pub(crate) struct TaskSetup {
     pub(crate) labels: Vec<Vec<(u32, u32)>>,
 }
 
+impl Setups {
+    /// Adds an arm, in the place of what is known of it from before a run was cut.
+    pub(crate) fn add(&mut self, setup: Setup) {
+        match self.arms.iter_mut().find(|known| known.arm == setup.arm) {
+            Some(known) => *known = setup,
+            None => self.arms.push(setup),
+        }
+    }
+}
+
 /// Edges beyond this are not written: a drawing of them is a black disc.
 const EDGES: usize = 20_000;
 

@@ -18,7 +18,8 @@ pub(super) fn render(report: &Report) -> String {
     }
     text += &expectations(report);
     if report.summary.stopped {
-        text += "\nstopped before the end: numbers are of what was done until then\n";
+        text += "\nstopped before the end: numbers are of what was done until then\n\
+                 to go on, add --resume and the directory to the same command\n";
     }
     text += &format!("\n{}\n", report.directory.display());
     text
@@ -40,7 +41,8 @@ const OVERVIEW: [&str; 12] = [
     "wall_seconds",
 ];
 
-fn overview(arms: &[ArmSummary]) -> String {
+/// The arms' numbers, a row an arm.
+pub(crate) fn overview(arms: &[ArmSummary]) -> String {
     let numbers: Vec<serde_json::Value> =
         arms.iter().map(|arm| serde_json::to_value(arm).unwrap_or_default()).collect();
     let measured = |metric: &&Metric| numbers.iter().any(|arm| arm[metric.key].is_number());
