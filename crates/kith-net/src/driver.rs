@@ -627,9 +627,12 @@ impl<'t> Driver<'t> {
         header: &kith_protocol::Header,
         body: &Body,
     ) -> Result<Verdict, (Fault, String)> {
-        let process = self.sides.processes.get(&peer).filter(|process| process.greeted);
-        let process =
-            process.ok_or_else(|| (Fault::Unknown, "a frame from a peer that has not said who it is".to_owned()))?;
+        let unknown = || (Fault::Unknown, "a frame from a peer that has not said who it is".to_owned());
+        let process = self.sides.processes.get(&peer).ok_or_else(unknown)?;
+        if !process.greeted {
+            // Streams of a connection overtake each other: before the start, its hello may be right behind.
+            return if self.started { Err(unknown()) } else { Ok(Verdict::Wait) };
+        }
         if header.run != self.run {
             return Err((Fault::Run, format!("a frame of run {:016x}; this is {:016x}", header.run, self.run)));
         }

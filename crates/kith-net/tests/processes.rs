@@ -110,6 +110,11 @@ fn small(preset: Preset) -> Small {
 const ALONE: [&[u32]; 6] = [&[0], &[1], &[2], &[3], &[4], &[5]];
 const BY_THREE: [&[u32]; 2] = [&[0, 1, 2], &[3, 4, 5]];
 
+/// Bytes of payloads, of all agents together.
+fn payloads(outcome: &Outcome) -> f64 {
+    outcome.bytes_training.iter().chain(&outcome.bytes_consensus).sum::<f64>() * outcome.agents as f64
+}
+
 /// D1.
 #[test]
 fn processes_in_lock_step_have_the_simulators_bits_after_every_round() {
@@ -129,23 +134,21 @@ fn processes_in_lock_step_have_the_simulators_bits_after_every_round() {
         for (half, hosted) in [&ALONE[..], &BY_THREE[..]].into_iter().enumerate() {
             let port = 1000 + 100 * place as u64 + 50 * half as u64;
             let mut digests = BTreeMap::new();
-            let mut sent = 0;
+            let mut sent = 0.0;
             for (outcome, watch, notices) in together(&small, settings(port, hosted), &[]) {
                 let outcome = outcome.expect("the process runs");
                 assert!(!notices.iter().any(|notice| matches!(notice, Notice::Bad(..))), "{notices:?}");
                 assert_eq!((outcome.missed_exchanges, outcome.tasks), (0, 2));
-                sent += outcome.bytes_sent_per_agent.iter().sum::<u64>();
+                sent += payloads(&outcome);
                 digests.extend(watch.digests);
             }
             let differs = simulated.digests.iter().find(|(at, digest)| digests.get(at) != Some(digest));
             assert_eq!(differs, None, "{preset:?} with {} processes", hosted.len());
             assert_eq!(digests.len(), simulated.digests.len());
+            // How often a basis goes over an edge that two floods meet on depends on who is first; payloads do not.
             if hosted.len() == 6 {
-                assert_eq!(
-                    sent,
-                    one.bytes_sent_per_agent.iter().sum::<u64>(),
-                    "{preset:?}: bytes on the wire as counted"
-                );
+                let counted = payloads(&one);
+                assert!((sent - counted).abs() < 0.5, "{preset:?}: {sent} bytes on the wire, {counted} counted");
             }
         }
     }

@@ -76,7 +76,7 @@ pub struct Run<'a, E: Engine> {
     pub(crate) phase: Option<Phase>,
     pub(crate) losses: (f64, u64),
     pub(crate) accuracy: Option<f64>,
-    tested: Option<Round>,
+    pub(crate) tested: Option<Round>,
 }
 
 impl<'a, E: Engine> Run<'a, E> {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Small;
-use kith_core::{AgentId, Digest, Digester, Round, TaskId};
+use kith_core::{AgentId, Digest, Digester, Round, Tape, TaskId};
 use kith_engine::NativeEngine;
 use kith_method::{Agreement, Cohort, ExchangeKind, PayloadError, PayloadForm, Preset, decode_basis};
 use kith_run::{RoundPlan, Row, Run, Work, neighbours, senders};
@@ -28,17 +28,32 @@ fn whole_round(run: &Run<'_, NativeEngine>, round: Round) -> Option<RoundPlan> {
     Some(RoundPlan { round, stage, rows: run.cohort().hosted().iter().map(row).collect(), joins: Vec::new() })
 }
 
-/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round.
-fn in_processes(small: &Small) -> Digest {
+/// The same process started again, from the state of the one that was there.
+fn again<'a>(small: &Small, work: &Work<'a>, mut old: Run<'a, NativeEngine>) -> Run<'a, NativeEngine> {
+    let hosted: Vec<u32> = old.cohort().hosted().iter().map(|agent| agent.0).collect();
+    let mut bytes = Vec::new();
+    old.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+    let mut fresh = process(small, work, &hosted);
+    fresh.begin(old.task().expect("a task has begun")).expect("it begins");
+    fresh.carry(&mut Tape::playing(&mut bytes.as_slice())).expect("it is the same process");
+    fresh
+}
+
+/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round; all processes
+/// are started again before each of the rounds `cuts`.
+fn in_processes(small: &Small, cuts: &[u64]) -> Digest {
     small.with(|work| {
         let mut runs: Vec<_> = PROCESSES.iter().map(|hosted| process(small, &work, hosted)).collect();
         let mut begins = true;
         for round in (0..).map(Round) {
             let Some(stage) = runs[0].plan().stage(round) else { break };
+            if begins {
+                runs.iter_mut().for_each(|run| run.begin(stage.task).expect("it begins"));
+            }
+            if cuts.contains(&round.0) {
+                runs = runs.into_iter().map(|run| again(small, &work, run)).collect();
+            }
             for run in &mut runs {
-                if begins {
-                    run.begin(stage.task).expect("it begins");
-                }
                 let plan = whole_round(run, round).expect("within the run");
                 run.compute(&plan, &mut ()).expect("it computes");
                 run.cohort_mut().offer(round, stage.leg, &plan.agents());
@@ -109,7 +124,8 @@ fn cohorts_in_several_processes_give_the_bits_of_one_for_every_exchange() {
             memory.consensus_rounds = 2;
         }
         let (one, _) = small.run().expect("the run and its checks succeed");
-        assert_eq!(in_processes(&small), one.parameter_digest, "{preset:?}");
+        assert_eq!(in_processes(&small, &[]), one.parameter_digest, "{preset:?}");
+        assert_eq!(in_processes(&small, &[1, 4, 9, 14]), one.parameter_digest, "{preset:?}, processes started again");
     }
 }
 

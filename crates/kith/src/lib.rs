@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod deploy;
+pub mod device;
 mod metric;
 mod plot;
 pub mod report;

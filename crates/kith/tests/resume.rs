@@ -233,7 +233,7 @@ fn exported_weights_are_what_another_run_starts_from() {
     let manifest: Value = serde_json::from_str(&manifest).expect("it is JSON");
     assert_eq!(manifest["start_weights"][0], kith_core::Digest::of(&bytes).to_string());
 
-    let narrow = run(&["--quiet", "--set", &start, "--set", "network.hidden=[7]", "--out", text(out.path())]);
+    let narrow = run(&["--quiet", "--set", &start, "--set", "network.hidden=[50, 50]", "--out", text(out.path())]);
     assert_eq!(narrow.status.code(), Some(2));
     assert!(stderr(&narrow).contains("tensor `fc1.weight` has shape"), "{}", stderr(&narrow));
     let twice = kith(&["export", text(&directory), "--agent", "3", "--out", text(&file)]);

@@ -18,7 +18,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, Loaded, Overrides};
 
@@ -91,17 +91,6 @@ impl ExperimentArgs {
     fn load(&self) -> Result<Loaded, ConfigError> {
         config::load(&self.file, &self.overrides())
     }
-}
-
-/// Where the arithmetic runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The native engine, on all cores
-    Cpu,
-    /// Any GPU, through WebGPU
-    Wgpu,
-    /// An NVIDIA GPU
-    Cuda,
 }
 
 /// Why a command failed: always status 2.

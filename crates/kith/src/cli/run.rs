@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Device, ExperimentArgs, Failure, print_json, say};
+use super::{ExperimentArgs, Failure, print_json, say};
+use crate::device::{Device, OpenDevice};
 use crate::run::{self, Settings, Talk};
 
 const EXAMPLES: &str = "\
@@ -51,7 +52,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
-    available(arguments.device)?;
+    let device = arguments.device.open().map_err(|error| Failure::new(&error))?;
     let loaded = arguments.experiment.load()?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
@@ -59,9 +60,13 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
         sweep: None,
         resume: arguments.resume.clone(),
         threads: arguments.threads.map_or_else(cores, usize::from),
+        device,
         check: arguments.check,
         talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
     };
+    if let (false, OpenDevice::Gpu(_)) = (arguments.quiet, &settings.device) {
+        say(&format!("device {}\n", settings.device.label()));
+    }
     if loaded.has_sweep() && !arguments.quiet {
         say("note: the file's [sweep] is for kith sweep; this runs the file as it stands\n");
     }
@@ -83,17 +88,5 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
             }
             ExitCode::from(1)
         }
-    })
-}
-
-/// Whether this build has the device.
-fn available(device: Device) -> Result<(), Failure> {
-    let name = match device {
-        Device::Cpu => return Ok(()),
-        Device::Wgpu => "wgpu",
-        Device::Cuda => "cuda",
-    };
-    Err(Failure {
-        text: format!("--device {name}: this version of kith has no engine for GPUs\naccepted: --device cpu"),
     })
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::lock::{self, Lock};
 use super::{RunError, process};
 use crate::config::{ResolvedArm, Setting};
+use crate::device::OpenDevice;
 
 /// A directory that this process works in: `<dir>/<name>/<time>-<hash>/`, or where a sweep has it.
 #[derive(Debug)]
@@ -43,9 +44,9 @@ pub struct Manifest {
     pub experiment_hash: Digest,
     /// Seeds of the arms, in order.
     pub seeds: Vec<u64>,
-    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count.
+    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count; D3, alike up to rounding.
     pub grade: String,
-    /// Device.
+    /// Device: `cpu`, or how it is reached and the adapter's name.
     pub device: String,
     /// Threads of the engine.
     pub threads: usize,
@@ -71,7 +72,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    pub(crate) fn new(experiment: &crate::config::Experiment, hash: Digest, threads: usize) -> Self {
+    pub(crate) fn new(
+        experiment: &crate::config::Experiment,
+        hash: Digest,
+        threads: usize,
+        device: &OpenDevice,
+    ) -> Self {
         let start = |arm: &ResolvedArm| arm.train.start_from.as_ref().and_then(|start| start.sha256);
         let start_weights: Vec<_> = experiment.arms.iter().map(start).collect();
         Self {
@@ -81,8 +87,8 @@ impl Manifest {
             experiment: experiment.name.clone(),
             experiment_hash: hash,
             seeds: experiment.arms.iter().map(|arm| arm.seed).collect(),
-            grade: "D0".to_owned(),
-            device: "cpu".to_owned(),
+            grade: device.grade().to_owned(),
+            device: device.label(),
             threads,
             host_cores: std::thread::available_parallelism().map_or(1, usize::from),
             host_os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -92,6 +98,16 @@ impl Manifest {
             setting: Setting::new(),
             start_weights: if start_weights.iter().any(Option::is_some) { start_weights } else { Vec::new() },
             resumed: Vec::new(),
+        }
+    }
+
+    /// Notes that the run goes on, maybe elsewhere.
+    pub(crate) fn go_on(&mut self, device: &OpenDevice) {
+        let label = device.label();
+        if self.device != label {
+            self.device = format!("{}, then {label}", self.device);
+            // Before or after, some of it ran where bits are not the CPU's.
+            self.grade = "D3".to_owned();
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) use tables::overview;
 
 use crate::compose::{self, RunOptions};
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
+use crate::device::OpenDevice;
 use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
@@ -44,7 +45,7 @@ use recorder::{Identity, Recorder};
 use resume::{Cut, Found};
 pub(crate) use setup::{Setup, Setups};
 
-/// How to run; nothing here changes a result.
+/// How to run; nothing here changes a result, but by rounding.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
@@ -55,6 +56,8 @@ pub struct Settings {
     pub resume: Option<PathBuf>,
     /// Threads of the engine.
     pub threads: usize,
+    /// Where the arithmetic runs; on a GPU results differ by rounding.
+    pub device: OpenDevice,
     /// Whether the simulator's checkers watch.
     pub check: bool,
     /// Whether progress is shown.
@@ -214,7 +217,7 @@ impl<'a> Running<'a> {
             }
         };
         directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
-        let mut manifest = Manifest::new(experiment, hash, settings.threads);
+        let mut manifest = Manifest::new(experiment, hash, settings.threads, &settings.device);
         manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
         directory.write_json("manifest.json", &manifest)?;
         let metrics = directory.metrics()?;
@@ -224,7 +227,8 @@ impl<'a> Running<'a> {
 
     /// The run directory of a run that was cut.
     fn go_on(loaded: &'a Loaded, settings: &'a Settings, hash: Digest, found: Found) -> (Self, Manifest, Option<Cut>) {
-        let Found { directory, manifest, metrics, summary, setups, first, cut } = found;
+        let Found { directory, mut manifest, metrics, summary, setups, first, cut } = found;
+        manifest.go_on(&settings.device);
         let running = Self::over(loaded, settings, hash, (directory, metrics, summary));
         (Self { setups, first, ..running }, manifest, cut)
     }
@@ -303,7 +307,11 @@ impl<'a> Running<'a> {
         self.logs.begin(&arm.name, cut.as_ref().map_or(Round(0), |cut| cut.opened.header.round));
         let (metrics, logs) = (&mut self.metrics, &mut self.logs);
         let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, metrics, logs, display, interrupt);
-        let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
+        let options = RunOptions {
+            threads: self.settings.threads,
+            device: self.settings.device.clone(),
+            check: self.settings.check,
+        };
         let (path, mut state) = match cut {
             None => (None, None),
             Some(Cut { path, opened }) => {

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use crate::config::{self, Overrides, Setting};
+use crate::device::OpenDevice;
 use crate::run::{self, Interrupt, RunDirectory, RunError, Settings, SweepPlace, Talk};
 use crate::runs::{FAILURE, RunFailure, State, StoredRun};
 
@@ -109,6 +110,7 @@ fn attempt(directory: &Path, task: &Task) -> Result<End, String> {
     let setting = std::fs::read_to_string(directory.join(SETTING)).ok();
     let setting: Setting = setting.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let mut settings = Settings {
+        device: OpenDevice::Cpu,
         out: None,
         sweep: Some(SweepPlace { directory: directory.to_owned(), setting }),
         resume: directory.join("manifest.json").is_file().then(|| directory.to_owned()),
