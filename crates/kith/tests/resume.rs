@@ -89,14 +89,14 @@ fn killed_at(time: usize, arguments: &[&str]) -> bool {
     !child.wait().expect("it ends").success()
 }
 
-/// Every file below a folder with its bytes.
+/// Every file below a folder with its bytes, but the lock's: it says who looked last.
 fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in folder.read_dir().expect("it can be listed") {
         let path = entry.expect("it is there").path();
         if path.is_dir() {
             files.extend(content(&path));
-        } else {
+        } else if path.file_name().is_none_or(|name| name != ".lock") {
             let bytes = std::fs::read(&path).expect("it can be read");
             files.insert(path, bytes);
         }
