@@ -49,12 +49,14 @@ const CORE_MAY_NAME: [&str; 5] = ["rand", "rand_chacha", "serde", "sha2", "thise
 const UNREACHABLE: [&str; 3] = ["burn", "cubecl", "wgpu"];
 
 /// A dependency, and the one crate through which it may be reached.
-const ONLY_THROUGH: [(&str, &str); 6] = [
+const ONLY_THROUGH: [(&str, &str); 8] = [
     ("bincode", "kith-protocol"),
     ("clap", "kith"),
     ("faer", "kith-subspace"),
     ("libp2p", "kith-net"),
+    ("parquet", "kith"),
     ("petgraph", "kith-graph"),
+    ("resvg", "kith"),
     ("tokio", "kith-net"),
 ];
 

@@ -25,4 +25,4 @@ pub use inspect::{Degrees, Inspection, picture};
 pub use meetings::{Meeting, Meetings};
 pub use mixing::Mixing;
 pub use spec::{Family, Sequence, Spec, Weights};
-pub use svg::svg;
+pub use svg::{Drawing, drawing, svg};

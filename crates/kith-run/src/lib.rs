@@ -10,6 +10,7 @@ mod measure;
 mod observer;
 mod outcome;
 mod plan;
+mod rates;
 mod run;
 mod spec;
 mod stage;

@@ -64,6 +64,7 @@ impl<E: Engine> Run<'_, E> {
             mean.push(value);
         }
         let all: Vec<f64> = accuracy.iter().flatten().copied().collect();
+        self.tested = Some(round.round);
         self.accuracy = Some(all.iter().sum::<f64>() / all.len().max(1) as f64);
         (accuracy, mean)
     }

@@ -42,6 +42,8 @@ impl<E: Engine> Run<'_, E> {
             steps_per_epoch: _,
             // Whoever holds a clock times the rest anew.
             phase: _,
+            // Asked within a round only.
+            tested: _,
             losses: (loss, steps),
             consolidated,
             accuracy,

@@ -146,7 +146,8 @@ fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem 
     DataProblem { path, message: error.to_string(), accepted }
 }
 
-/// Runs an arm in the simulator, from its start or from the state that a checkpoint holds.
+/// Runs an arm in the simulator, from its start or from the state that a checkpoint holds. `prepared` sees what it is made
+/// of before anything is trained.
 ///
 /// # Errors
 /// Whatever does not fit, and training that diverges.
@@ -155,9 +156,11 @@ pub fn run_arm(
     search: &SearchPath,
     options: RunOptions,
     state: Option<&mut dyn Read>,
+    prepared: &mut dyn FnMut(&Parts),
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
+    prepared(&parts);
     let seeds = Seeds::new(arm.seed);
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {

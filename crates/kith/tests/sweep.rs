@@ -263,7 +263,7 @@ fn runs_are_listed_shown_compared_and_removed() {
     assert_eq!(ids.len(), 2);
 
     let shown = stdout(&kith(folder.path(), &["runs", "show", &ids[0][..8]]));
-    assert!(shown.contains("setting        train.learning_rate=0.1") && shown.contains("avg accuracy"), "{shown}");
+    assert!(shown.contains("setting        train.learning_rate=0.1") && shown.contains("accuracy %"), "{shown}");
     let difference = json(&kith(folder.path(), &["runs", "diff", ids[0], ids[1], "--json"]));
     assert_eq!(difference["versions"], Value::Array(Vec::new()));
     let settings = difference["settings"].as_array().expect("a list");

@@ -6,6 +6,7 @@ mod check;
 mod data;
 mod deploy;
 mod export;
+mod report;
 mod run;
 mod runs;
 mod sweep;
@@ -26,6 +27,7 @@ Examples:
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
   kith check experiments/codec-permuted-ring.toml
+  kith report runs/quickstart
   kith export RUN --agent 3 --arm codec
   kith topology inspect torus:4x4
   kith data list
@@ -52,6 +54,8 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// Check an experiment and show its resolved form; trains nothing
     Check(check::CheckArgs),
+    /// Make a page, tables or pictures of runs
+    Report(report::ReportArgs),
     /// Write the weights of an agent to a file that PyTorch reads
     Export(export::ExportArgs),
     /// Look at communication graphs
@@ -129,6 +133,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Deploy(arguments) => deploy::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),

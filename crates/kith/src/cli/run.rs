@@ -18,7 +18,8 @@ Examples:
   kith run experiments/quickstart.toml --resume runs/quickstart/20260131T235959Z-1a2b3c4d
   kith run experiments/codec-permuted-ring.toml --set arm.codec.memory.energy_threshold=0.99
 
-The run directory holds manifest.json, experiment.resolved.toml, metrics.jsonl, summary.json, two figures and checkpoints.
+The run directory holds manifest.json, experiment.resolved.toml, setup.json, metrics.jsonl, summary.json, two figures and
+checkpoints; `kith report` makes more of it.
 Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once. --resume goes on from there, or
 from the last checkpoint ([checkpoint] in the file says when one is written), to the same bits as a run that was not cut.";
 

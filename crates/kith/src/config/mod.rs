@@ -28,7 +28,7 @@ pub use network::{NetworkFamily, NetworkSpec, SpecHead};
 pub use render::Diagnostic;
 pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
-pub use resolved::{CheckpointSpec, ChecksSpec, Experiment, OutputSpec, ResolvedArm};
+pub use resolved::{CheckpointSpec, ChecksSpec, Experiment, LogFormat, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
 pub(crate) use sweep::describe;
 pub use sweep::{Filter, PlannedRun, Setting, SweepPlan, load_sweep, parse_sweep};

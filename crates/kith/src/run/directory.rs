@@ -172,6 +172,13 @@ impl RunDirectory {
         self.write(name, &text)
     }
 
+    /// As [`write_json`](Self::write_json), on one line: for what only programs read.
+    pub(crate) fn write_compact(&self, name: &str, value: &impl Serialize) -> Result<(), RunError> {
+        let text = serde_json::to_string(value)
+            .map_err(|source| RunError::output("write", &self.path.join(name), source.into()))?;
+        self.write(name, &text)
+    }
+
     /// Opens `metrics.jsonl`.
     pub(crate) fn metrics(&self) -> Result<Metrics, RunError> {
         let path = self.metrics_path();
@@ -244,6 +251,11 @@ impl Metrics {
         self.to_cut
     }
 
+    /// Bytes of all lines so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether nothing was measured yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -258,6 +270,13 @@ impl Metrics {
 
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.is_some()
+    }
+
+    /// What was written so far is in the file; a failure is kept.
+    pub(crate) fn make_visible(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.file.flush().err();
+        }
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), RunError> {

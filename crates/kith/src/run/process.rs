@@ -48,6 +48,11 @@ impl Interrupt {
     }
 }
 
+/// Seconds since 1970-01-01, UTC.
+pub(crate) fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// The host's name.
 pub(crate) fn host() -> String {
     let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
