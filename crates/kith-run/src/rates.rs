@@ -38,7 +38,7 @@ pub(crate) fn report(
 fn rates(work: &Work<'_>, at: &Position) -> [(Key, Option<f64>); 3] {
     let averages = work.parts.exchange.kind != ExchangeKind::None;
     let radius = match &work.parts.oracle {
-        Oracle::SharpnessAware { radius } => Some(radius.at(at)),
+        Oracle::SharpnessAware { radius, .. } => Some(radius.at(at)),
         _ => None,
     };
     [
