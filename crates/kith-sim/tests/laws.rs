@@ -320,18 +320,20 @@ fn decentralized() -> impl Iterator<Item = Preset> {
 #[test]
 fn every_decentralized_method_learns_and_gives_the_same_bits_on_two_threads() {
     for preset in decentralized() {
+        // Relayed sums hold models that are as many rounds old as they came edges far, which slows the mean down by so much.
+        let train_rounds = if preset == Preset::RelaySgd { 600 } else { 200 };
         let with = |threads| {
             let mut small = Small { tasks: 1, threads, ..Small::new(preset) };
             if preset == Preset::RelaySgd {
                 small.graph = "chain:5";
             }
             small.train.learning_rate = 0.02.into();
-            small.train.rounds_per_task = Some(200);
+            small.train.rounds_per_task = Some(train_rounds);
             run(&small)
         };
         let (one, two) = (with(1), with(2));
         assert_eq!(one.parameter_digest, two.parameter_digest, "{preset:?}");
-        let rounds = 200 + preset.parts().consensus_rounds();
+        let rounds = train_rounds + preset.parts().consensus_rounds();
         assert_eq!(one.rounds, rounds, "{preset:?}: legs of a round are one round");
         let accuracy = one.accuracy_per_agent.iter().map(|agent| agent[0][0]).sum::<f64>() / 5.0;
         assert!(accuracy > 0.4, "{preset:?}: {accuracy}");
