@@ -1,7 +1,7 @@
 //! The libp2p driver: one process that hosts some agents of a run and exchanges frames with the processes of their neighbours.
 //!
-//! Three threads. The swarm's ([`network`]) moves packets. The driver's ([`driver`]) holds the agents' state machines and judges
-//! what arrives. The caller's ([`compute`]) does the arithmetic of rounds. Queues between them are bounded.
+//! Three threads. The swarm's (`network`) moves packets. The driver's (`driver`) holds the agents' state machines and judges
+//! what arrives. The caller's (`compute`) does the arithmetic of rounds. Queues between them are bounded.
 //!
 //! *Architecture invariant:* the state machine and the arithmetic are those of the simulator; nothing here decides what a round
 //! computes.
