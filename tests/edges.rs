@@ -9,7 +9,7 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate, and the kith crates it may name.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("kith-core", &[]),
     ("kith-graph", &["kith-core"]),
     ("kith-data", &["kith-core"]),
@@ -18,9 +18,10 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
     ("kith-method", &["kith-core", "kith-engine", "kith-subspace"]),
     ("kith-protocol", &["kith-core"]),
     (
-        "kith-sim",
+        "kith-run",
         &["kith-core", "kith-data", "kith-engine", "kith-graph", "kith-method", "kith-protocol", "kith-subspace"],
     ),
+    ("kith-sim", &["kith-core", "kith-engine", "kith-method", "kith-protocol", "kith-run"]),
     (
         "kith",
         &[
@@ -30,6 +31,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
             "kith-graph",
             "kith-method",
             "kith-protocol",
+            "kith-run",
             "kith-sim",
             "kith-subspace",
         ],

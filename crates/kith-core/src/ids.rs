@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::{Tape, TapeError};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -50,5 +52,18 @@ impl Round {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+}
+
+impl AgentId {
+    /// Writes the number to a tape, or reads it back.
+    ///
+    /// # Errors
+    /// What the tape says.
+    pub fn carry(&mut self, tape: &mut Tape<'_>) -> Result<(), TapeError> {
+        let mut bytes = self.0.to_le_bytes();
+        tape.bytes(&mut bytes)?;
+        self.0 = u32::from_le_bytes(bytes);
+        Ok(())
     }
 }

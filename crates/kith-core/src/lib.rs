@@ -11,6 +11,7 @@ mod network;
 mod sample;
 mod schedule;
 mod seed;
+mod tape;
 
 pub use digest::{Digest, Digester};
 pub use event::{Event, Key};
@@ -21,3 +22,4 @@ pub use network::{Affine, Head, Layer, Layout, Network, NetworkError, Norm, Role
 pub use sample::{Batches, Samples};
 pub use schedule::{Clock, Moving, Position, Schedule, ScheduleError};
 pub use seed::{Purpose, Seeds};
+pub use tape::{Tape, TapeError};

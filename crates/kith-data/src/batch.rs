@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use kith_core::{AgentId, Batches, Purpose, Samples, Seeds, TaskId};
 
+use rand_chacha::ChaCha8Rng;
+
 use crate::{DataError, TaskSamples, draw};
 
 /// The minibatches of a cohort in one task: every epoch of every agent is its shard in a fresh random order, cut into
@@ -102,6 +104,12 @@ impl BatchOrder {
 impl Batches for BatchOrder {
     fn samples(&self) -> &dyn Samples {
         self.samples.as_ref()
+    }
+
+    fn augmentation(&self, agent: AgentId, step: u64) -> Option<ChaCha8Rng> {
+        // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
+        let index = u64::from(self.task.0) << 40 | step;
+        self.samples().changes().then(|| self.seeds.agent(Purpose::Augment, agent, index))
     }
 
     fn indices(&self, agent: AgentId, step: u64, out: &mut Vec<u32>) {

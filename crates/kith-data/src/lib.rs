@@ -6,6 +6,7 @@
 //! *Architecture invariant:* everything random is drawn from [`kith_core::Seeds`] or from a seed in the table, and what a
 //! file claims about its size is checked against the file before memory is taken for it.
 
+mod augment;
 mod batch;
 mod catalog;
 mod cifar;
@@ -27,6 +28,7 @@ mod spec;
 mod synthetic;
 mod view;
 
+pub use augment::AugmentSpec;
 pub use batch::{BatchOrder, representation_indices};
 pub use catalog::{DatasetInfo, DatasetName, Place, SearchPath, available};
 pub use download::{Checksum, Progress};

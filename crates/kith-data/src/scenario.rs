@@ -68,10 +68,11 @@ pub fn load(spec: &Spec, agents: usize, seeds: &Seeds, search: &SearchPath) -> R
         let table: Arc<[f32]> = plan.scaling.choose(spec.normalise).table().into();
         let side = |images: &ImageSet, rows: &Arc<[u32]>| {
             let (rows, labels) = plan.relabel.apply(images, rows);
-            Arc::new(TaskSamples::new(images, rows, labels, plan.view.clone(), Arc::clone(&table)))
+            TaskSamples::new(images, rows, labels, plan.view.clone(), Arc::clone(&table))
         };
         let train = side(&source.dataset.train, &source.train_rows);
-        let test = side(&source.dataset.test, &source.test_rows);
+        let train = Arc::new(train.augmented(spec.augment.as_ref(), shape));
+        let test = Arc::new(side(&source.dataset.test, &source.test_rows));
         if test.rows().is_empty() {
             return Err(DataError::NoTestSamples { task: plan.name });
         }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::AugmentSpec;
+
 /// The `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +20,9 @@ pub struct Spec {
     pub limit: Option<usize>,
     /// How pixel values become network inputs.
     pub normalise: Normalise,
+    /// How training images are changed at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentSpec>,
     /// How the training samples of a task are cut over agents.
     pub partition: PartitionKind,
     /// α of the Dirichlet partition.
@@ -41,6 +46,7 @@ impl Default for Spec {
             holdout: 0.0,
             limit: None,
             normalise: Normalise::default(),
+            augment: None,
             partition: PartitionKind::default(),
             alpha: None,
             shards_per_agent: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::image::ImageSet;
 
 /// Inputs a channel in a table.
-const BYTES: usize = 256;
+pub(crate) const BYTES: usize = 256;
 
 /// How inputs are taken from the values of an image.
 #[derive(Clone, Debug)]

@@ -4,7 +4,9 @@ mod common;
 
 use common::{inputs, load, synthetic, tasks};
 use kith_core::{AgentId, Batches, Samples, Seeds, TaskId};
-use kith_data::{BatchOrder, DataError, Normalise, PartitionKind, Spec, TaskKind, label_histogram};
+use kith_data::{
+    AugmentSpec, BatchOrder, DataError, Normalise, PartitionKind, Spec, TaskData, TaskKind, label_histogram,
+};
 
 #[test]
 fn the_default_is_the_embedded_digits() {
@@ -264,4 +266,44 @@ fn a_batch_larger_than_the_smallest_shard_is_refused() {
             BatchOrder::new(task.train.clone(), &task.shards, batch, &Seeds::new(0), TaskId(0)).expect_err("480");
         assert!(matches!(error, DataError::Batch { smallest: 479, .. }), "{error}");
     }
+}
+
+#[test]
+fn training_batches_are_augmented_from_the_agents_own_stream_and_nothing_else_is() {
+    let augment = AugmentSpec { crop_padding: 2, horizontal_flip: true };
+    let plain = load(&Spec::default(), 2).expect("embedded");
+    let scenario = load(&Spec { augment: Some(augment), ..Spec::default() }, 2).expect("embedded");
+    let (plain, task) = (&plain.tasks[0], &scenario.tasks[0]);
+    let order = |task: &TaskData| {
+        BatchOrder::new(task.train.clone(), &task.shards, 20, &Seeds::new(3), TaskId(1)).expect("fits")
+    };
+    let (without, with) = (order(plain), order(task));
+    let width = task.train.input_len();
+    let batch = |order: &BatchOrder, agent, step| {
+        let (mut indices, mut inputs) = (Vec::new(), vec![f32::NAN; 20 * width]);
+        order.indices(AgentId(agent), step, &mut indices);
+        order.read(AgentId(agent), step, &indices, &mut inputs);
+        (indices, inputs)
+    };
+    let (indices, inputs) = batch(&with, 1, 4);
+    assert_eq!((&indices, &inputs), (&batch(&with, 1, 4).0, &batch(&with, 1, 4).1), "the same step twice");
+    let (same_indices, unchanged) = batch(&without, 1, 4);
+    assert_eq!(indices, same_indices);
+    let changed = inputs.chunks(width).zip(unchanged.chunks(width)).filter(|(a, b)| a != b).count();
+    assert!(changed > 15, "{changed} of 20 samples are changed: 1 in 50 is drawn as it is");
+    for (agent, step) in [(0, 4), (1, 5)] {
+        let mut other = vec![0.0; 20 * width];
+        with.read(AgentId(agent), step, &indices, &mut other);
+        assert_ne!(other, inputs, "the same samples for agent {agent} at step {step}");
+    }
+    // What the memory is shown and what is tested is read one by one, and is the data.
+    for (ours, theirs) in [(&task.train, &plain.train), (&task.test, &plain.test)] {
+        let read = |samples: &kith_data::TaskSamples| {
+            let mut out = vec![0.0; width];
+            samples.read(7, &mut out);
+            out
+        };
+        assert_eq!(read(ours), read(theirs));
+    }
+    assert!(task.train.changes() && !task.test.changes() && !plain.train.changes());
 }

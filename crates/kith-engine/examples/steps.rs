@@ -1,6 +1,6 @@
 //! Prints how many minibatch updates the native engine does a second.
 //!
-//! `cargo run --release -p kith-engine --example steps [THREADS [SECONDS]]`; one line a shape.
+//! `cargo run --release -p kith-engine --example steps [THREADS [SECONDS [NAME]]]`; one line a shape whose name contains NAME.
 
 use std::time::Instant;
 
@@ -148,6 +148,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let seconds = arguments.next().map_or(Ok(1.0), |text| text.parse())?;
+    let wanted = arguments.next().unwrap_or_default();
     let small = |name: &str, agents, local_steps, ranks| Case {
         name: name.to_owned(),
         network: mlp([100, 100], false),
@@ -172,7 +173,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     ];
     println!("   clock      cpu  agent-steps per second on {threads} threads");
-    for case in cases.into_iter().chain(convolutions()) {
+    for case in cases.into_iter().chain(convolutions()).filter(|case| case.name.contains(&wanted)) {
         let (clock, processor) = time(&case, threads, seconds)?;
         // With several threads the main one only waits.
         let processor = processor.filter(|_| threads == 1).map_or_else(String::new, |rate| format!("{rate:>8.1}"));

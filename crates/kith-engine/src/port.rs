@@ -192,8 +192,8 @@ impl MixingPlan {
 
 /// Where rows live and arithmetic on them runs.
 ///
-/// Agents are addressed by their position in the cohort; `AgentId` here is that position (a process that hosts agents
-/// 8..16 maps its ids before it calls). Results are the same bits whatever the number of threads.
+/// Agents are addressed by their ids, whether the process hosts all of them or some: an engine that was told so holds rows
+/// of those only. Results are the same bits whatever the number of threads.
 pub trait Engine {
     /// Rows on this device.
     type Block;
@@ -202,7 +202,7 @@ pub trait Engine {
     where
         Self: 'visit;
 
-    /// A block of zeros, `[agents, len]`.
+    /// A block of zeros, `[agents, len]`: a row for each of so many agents, or of those that the process needs.
     fn block(&self, agents: usize, len: usize) -> Self::Block;
 
     /// Gives the block's rows another length and zeros them; memory is kept where it suffices.

@@ -4,7 +4,7 @@ use kith_core::{AgentId, Digest, Digester, Layout, Matrix, Samples, Seeds, TaskI
 use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
-use crate::exchange::{Across, GlobalUpdate, Kept};
+use crate::exchange::{Across, GlobalUpdate, Kept, Wire};
 use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload};
 
 /// What a cohort is made of.
@@ -68,11 +68,15 @@ pub struct Cohort<E: Engine> {
     pub(crate) engine: E,
     pub(crate) parts: Parts,
     pub(crate) agents: usize,
+    /// Agents whose rows are computed here, ascending: all, or those that the process hosts.
+    pub(crate) hosted: Vec<AgentId>,
+    /// What goes to and comes from agents of other processes.
+    pub(crate) wire: Wire,
     pub(crate) weights: Vec<Vec<(AgentId, f64)>>,
-    layout: Layout,
+    pub(crate) layout: Layout,
     /// One for all, or one an agent where each has a memory of its own.
     pub(crate) geometries: Vec<Geometry>,
-    memories: Vec<Vec<LayerMemory>>,
+    pub(crate) memories: Vec<Vec<LayerMemory>>,
     /// Whole weights; during a task in coordinates, their constant base.
     pub(crate) whole: E::Block,
     /// The trained rows of a task in coordinates.
@@ -95,11 +99,23 @@ pub struct Cohort<E: Engine> {
 impl<E: Engine> Cohort<E> {
     /// A cohort at its start, before the first task; `initial` writes an agent's first row.
     #[must_use]
-    pub fn new(engine: E, setup: Setup, mut initial: impl FnMut(AgentId, &mut [f32])) -> Self {
+    pub fn new(engine: E, setup: Setup, initial: impl FnMut(AgentId, &mut [f32])) -> Self {
+        let hosted = (0..setup.agents).map(AgentId::from).collect();
+        Self::hosting(engine, setup, hosted, initial)
+    }
+
+    /// A cohort of some agents, ascending; the engine has rows for them and for all that send to them.
+    #[must_use]
+    pub fn hosting(
+        engine: E,
+        setup: Setup,
+        hosted: Vec<AgentId>,
+        mut initial: impl FnMut(AgentId, &mut [f32]),
+    ) -> Self {
         let Setup { parts, layout, agents, weights, seeds } = setup;
         let mut whole = engine.block(agents, layout.len());
         let mut row = vec![0.0; layout.len()];
-        for agent in (0..agents).map(AgentId::from) {
+        for &agent in &hosted {
             initial(agent, &mut row);
             engine.upload(&mut whole, agent, &row);
         }
@@ -107,7 +123,8 @@ impl<E: Engine> Cohort<E> {
         let public = engine.block(if exchanges { agents } else { 0 }, layout.len());
         let has_momentum =
             parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
-        let degree = weights.iter().map(Vec::len).max().unwrap_or(0);
+        let wire = Wire::new(&weights, &hosted);
+        let degree = weights.iter().map(Vec::len).max().unwrap_or(0).max(wire.most_receivers());
         let extra = Extra::new(&parts, || engine.block(agents, layout.len()), degree);
         let momentum = has_momentum.then(|| engine.block(agents, layout.len()));
         let of_layers = || layout.projected().map(|tensor| LayerMemory::new(tensor.cols)).collect::<Vec<_>>();
@@ -120,6 +137,8 @@ impl<E: Engine> Cohort<E> {
             engine,
             parts,
             agents,
+            hosted,
+            wire,
             weights,
             layout,
             geometries: Vec::new(),
@@ -159,7 +178,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// What rows mean while `task` is learned.
-    fn chart(&self, task: TaskId) -> Vec<Geometry> {
+    pub(crate) fn chart(&self, task: TaskId) -> Vec<Geometry> {
         let plain = || self.layout.projected().map(|_| Chart::Whole).collect::<Vec<_>>();
         if self.memories.is_empty() {
             return vec![Geometry { layout: self.layout.clone(), charts: plain(), task }];
@@ -203,13 +222,13 @@ impl<E: Engine> Cohort<E> {
         self.geometries = self.chart(task);
         let geometry = &self.geometries[0];
         let len = geometry.layout.len();
-        let in_coordinates = geometry.charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }));
+        let in_coordinates = self.in_coordinates();
         if in_coordinates {
             let mut coordinates = self.engine.block(self.agents, len);
             self.engine.enter(geometry, &mut self.whole, &mut coordinates);
             self.coordinates = Some(coordinates);
         }
-        if self.parts.exchange.kind != ExchangeKind::None {
+        if self.exchanges() {
             self.engine.reshape(&mut self.public, len);
         }
         if let Some(momentum) = &mut self.momentum {
@@ -227,6 +246,17 @@ impl<E: Engine> Cohort<E> {
             self.kept.clear();
         }
         self.planned = None;
+        self.wire.begin();
+    }
+
+    /// Whether trained rows are coordinates in the task under way.
+    pub(crate) fn in_coordinates(&self) -> bool {
+        self.geometries[0].charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }))
+    }
+
+    /// Whether agents exchange anything.
+    pub(crate) fn exchanges(&self) -> bool {
+        self.parts.exchange.kind != ExchangeKind::None
     }
 
     /// Turns rows back into whole weights at the end of a task.
@@ -383,6 +413,7 @@ impl<E: Engine> Cohort<E> {
         for block in self.momentum.iter_mut().chain(public).chain(self.extra.blocks()) {
             self.engine.upload(block, agent, &row);
         }
+        self.wire.restart(agent);
     }
 
     /// Digest of all agents' whole rows, in agent order. Between tasks, or during one without coordinates.
@@ -390,8 +421,8 @@ impl<E: Engine> Cohort<E> {
     pub fn parameter_digest(&self) -> Digest {
         let mut digester = Digester::default();
         let mut row = vec![0.0; self.layout.len()];
-        for agent in 0..self.agents {
-            self.engine.download(&self.whole, AgentId::from(agent), &mut row);
+        for &agent in &self.hosted {
+            self.engine.download(&self.whole, agent, &mut row);
             digester.floats(&row);
         }
         digester.finish()

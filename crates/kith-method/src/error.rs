@@ -22,4 +22,10 @@ pub enum MethodError {
         /// Layers of the basis.
         found: usize,
     },
+    /// More bytes than the layers' growths.
+    #[error("the basis has {excess} bytes more than the growths of its layers")]
+    BasisLength {
+        /// How many.
+        excess: usize,
+    },
 }

@@ -13,13 +13,14 @@ mod error;
 mod exchange;
 mod preset;
 mod spec;
+mod state;
 mod train;
 
 pub use chain::Rates;
 pub use cohort::{Cohort, Setup};
 pub use compress::{Bias, Compressor};
 pub use error::MethodError;
-pub use exchange::{LateFlow, Mixing};
+pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec};
 pub use spec::{
     Agreement, Buffer, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts, Payload,
     PerLayer, Preset,

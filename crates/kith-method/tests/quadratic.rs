@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kith_core::{AgentId, Batches, Layout, Matrix, Role, Round, Samples, Seeds, Tensor};
+use kith_core::{AgentId, Batches, Layout, Matrix, Role, Round, Samples, Seeds, Tape, Tensor};
 use kith_data::{QuadraticCase, Quadratics};
 use kith_engine::{NativeEngine, Objective, Quadratic};
 use kith_method::{Bias, Buffer, Cohort, Compressor, ExchangeKind, Link, Mixing, Oracle, Parts, Preset, Rates, Setup};
@@ -87,6 +87,19 @@ fn trajectory(
     gamma: f64,
     rounds: u64,
 ) -> Vec<Vec<Vec<f64>>> {
+    trajectory_with(file, parts, mixing, rate, gamma, rounds, |cohort, _| cohort)
+}
+
+/// As [`trajectory`]; `before` may put another cohort in the place of the one before each leg.
+fn trajectory_with(
+    file: &Quadratics,
+    parts: Parts,
+    mixing: &[Vec<f64>],
+    rate: f64,
+    gamma: f64,
+    rounds: u64,
+    before: impl Fn(Cohort<NativeEngine>, u64) -> Cohort<NativeEngine>,
+) -> Vec<Vec<Vec<f64>>> {
     let legs = parts.legs();
     let radius = match &parts.oracle {
         Oracle::Plain => 0.0,
@@ -109,6 +122,7 @@ fn trajectory(
             })
             .collect();
         for (part, &leg) in legs.iter().enumerate() {
+            cohort = before(cohort, round * legs.len() as u64 + part as u64);
             if leg.computes() {
                 let rates = Rates { learning_rate: rate, radius };
                 cohort.train(&agents, round..round + 1, &NoData, |_| rates);
@@ -260,6 +274,41 @@ fn every_method_gives_the_same_numbers_again() {
         let run = || on_the_ring(preset.parts(), 0.02, 0.3, 5);
         assert_eq!(run(), run(), "{preset:?}");
     }
+}
+
+#[test]
+fn every_method_put_on_tape_before_any_leg_goes_on_to_the_same_bits() {
+    let file = ring();
+    for preset in decentralized() {
+        let whole = on_the_ring(preset.parts(), 0.02, 0.3, 4);
+        for cut in 0..4 * preset.parts().legs().len() as u64 {
+            let before = |mut old: Cohort<NativeEngine>, leg| {
+                if leg != cut {
+                    return old;
+                }
+                let mut bytes = Vec::new();
+                old.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+                let mut from = bytes.as_slice();
+                let mut fresh = cohort(&file, preset.parts(), &file.mixing);
+                fresh.carry(&mut Tape::playing(&mut from)).expect("it is the same set-up");
+                assert!(from.is_empty(), "{preset:?}: {} bytes were not played", from.len());
+                fresh
+            };
+            let resumed = trajectory_with(&file, preset.parts(), &file.mixing, 0.02, 0.3, 4, before);
+            assert_eq!(resumed, whole, "{preset:?} cut before leg {cut}");
+        }
+    }
+}
+
+#[test]
+fn state_of_another_method_is_refused() {
+    let file = ring();
+    let mut bytes = Vec::new();
+    let mut tracking = cohort(&file, Preset::GradientTracking.parts(), &file.mixing);
+    tracking.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+    let mut plain = cohort(&file, Preset::DPsgd.parts(), &file.mixing);
+    let error = plain.carry(&mut Tape::playing(&mut bytes.as_slice())).expect_err("trackers have no place");
+    assert_eq!(error.to_string(), "trackers: expected 0, found 1");
 }
 
 #[test]

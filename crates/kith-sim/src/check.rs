@@ -136,6 +136,14 @@ impl Checks {
         Ok(())
     }
 
+    /// A run goes on after it was cut. The task under way is not checked against its start, which is not kept.
+    pub(crate) fn resume<E: Engine>(&mut self, cohort: &Cohort<E>) {
+        self.begin(cohort);
+        if copies(cohort) {
+            cohort.public_row(AgentId(0), &mut self.replica);
+        }
+    }
+
     /// Agent 0 comes back: its neighbour's copy starts afresh.
     pub(crate) fn rejoined(&mut self, agent: AgentId) {
         if agent == AgentId(0) {

@@ -5,16 +5,16 @@
 
 mod check;
 mod link;
-mod outcome;
+mod resume;
 mod run;
 mod spec;
 mod timeline;
-mod traffic;
 
 pub use check::CheckError;
+pub use kith_run::{
+    Moment, Observer, Outcome, Phase, Progress, RoundPlan, Row, RunError, Sent, StartFrom, Traffic, TrainSpec, Work,
+};
 pub use link::Links;
-pub use outcome::{Observer, Outcome, Phase, Progress};
-pub use run::{Checked, Experiment, SimError, run};
-pub use spec::{Fault, FaultKind, LinkRule, LinkSpec, TrainSpec};
-pub use timeline::{RoundPlan, Row, Settings, Step, Timeline};
-pub use traffic::{Sent, Traffic};
+pub use run::{Checked, Experiment, SimError, resume, run};
+pub use spec::{Fault, FaultKind, LinkRule, LinkSpec};
+pub use timeline::{Settings, Step, Timeline};

@@ -7,37 +7,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use kith_core::{AgentId, Digest, Digester, Round, TaskId};
-use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Late, Output, Plan, RoundKind, Stage, Time};
+use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Output, Plan, RoundKind, Stage, Time};
+use kith_run::{RoundPlan, Row, Traffic};
 
 use crate::link::Links;
-use crate::traffic::Traffic;
 use crate::{Fault, FaultKind};
-
-/// What one agent does in one round.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Who.
-    pub agent: AgentId,
-    /// Whose payloads of this round it mixes, ascending.
-    pub fresh: Vec<AgentId>,
-    /// From whom it expects a payload of this round, ascending.
-    pub opened: Vec<AgentId>,
-    /// Earlier exchanges whose flow it applies now.
-    pub late: Vec<Late>,
-}
-
-/// What all agents do in one round.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoundPlan {
-    /// The round.
-    pub round: Round,
-    /// Where it stands in the run.
-    pub stage: Stage,
-    /// One row an agent that takes part, ascending.
-    pub rows: Vec<Row>,
-    /// Agents that come back before this round, each with the agent whose row it takes over.
-    pub joins: Vec<(AgentId, AgentId)>,
-}
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -129,6 +129,23 @@ impl Growth {
         Ok(growth)
     }
 
+    /// Reads a growth that other bytes follow; returns those too.
+    ///
+    /// # Errors
+    /// As [`Growth::from_bytes`].
+    pub fn take(dimension: usize, bytes: &[u8]) -> Result<(Self, &[u8]), SubspaceError> {
+        let counts: Vec<u64> =
+            bytes.as_chunks::<4>().0.iter().take(4).map(|&word| u64::from(u32::from_le_bytes(word))).collect();
+        let numbers = match counts[..] {
+            [found, _, rank, importances] => found.saturating_mul(rank).saturating_add(importances),
+            _ => 0,
+        };
+        let expected = numbers.saturating_mul(4).saturating_add(HEADER as u64);
+        let end = usize::try_from(expected).unwrap_or(usize::MAX).min(bytes.len());
+        let (growth, rest) = bytes.split_at(end);
+        Ok((Self::from_bytes(dimension, growth)?, rest))
+    }
+
     /// That every number is finite and every importance in [0, 1].
     pub(crate) fn check_numbers(&self, operation: &'static str) -> Result<(), SubspaceError> {
         if !self.columns.is_all_finite() || !self.importance.iter().all(|value| value.is_finite()) {

@@ -4,7 +4,7 @@ use crate::linalg::{Householder, deflate, product, to_f32};
 use crate::spectrum::{Route, outside};
 use crate::{Growth, SubspaceError, energy};
 use faer::{Mat, MatRef};
-use kith_core::{Digest, Digester, Matrix};
+use kith_core::{Digest, Digester, Matrix, Tape, TapeError};
 
 /// How strongly remembered directions are protected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,7 +130,7 @@ impl LayerMemory {
             energy::later_rank(&spectrum.values, spectrum.residual, spectrum.total, threshold)
         };
         let rank = rank.min(d - self.rank());
-        let mut columns = spectrum.vectors.subcols(0, rank).to_owned();
+        let mut columns = spectrum.vectors(rank);
         if rank > 0 {
             deflate(columns.as_mut(), self.basis.as_ref());
             columns = Householder::of(columns.as_ref()).range();
@@ -283,6 +283,26 @@ impl LayerMemory {
         });
         let gain = (0..free).map(|_| 1.0).chain(soft.iter().map(|&col| 1.0 - importance[col])).collect();
         FreeSpace { span, gain: Some(gain) }
+    }
+
+    /// Writes the memory to a tape, or reads back the one of a layer with the same inputs.
+    ///
+    /// # Errors
+    /// What the tape says, a memory of another dimension, and one whose digest is not its own.
+    pub fn carry(&mut self, tape: &mut Tape<'_>) -> Result<(), TapeError> {
+        let d = self.dimension();
+        tape.agree("inputs of a layer with memory", d as u64)?;
+        let mut rank = self.rank();
+        tape.count("remembered directions", &mut rank, d)?;
+        if tape.plays() {
+            self.basis = Mat::zeros(d, rank);
+        }
+        let Self { basis, importance, tasks } = self;
+        (0..rank).try_for_each(|column| tape.wide_row(basis.col_as_slice_mut(column)))?;
+        importance.resize(rank, 1.0);
+        tape.wide_row(importance)?;
+        tape.count("growths of a memory", tasks, usize::MAX)?;
+        tape.agree_digest("digest of a memory", self.digest())
     }
 
     /// A digest of the sizes and of the `f32` bits of basis and importances: equal for memories that are.

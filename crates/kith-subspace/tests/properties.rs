@@ -4,7 +4,7 @@ mod common;
 
 use common::{activations, wide};
 use faer::{Mat, MatRef};
-use kith_core::Matrix;
+use kith_core::{Matrix, Tape};
 use kith_subspace::{LayerMemory, Rule};
 use proptest::prelude::*;
 
@@ -42,6 +42,26 @@ proptest! {
         if growth.rank() > 0 {
             let fewer = columns.subcols(0, growth.rank() - 1);
             prop_assert!(share(&seen, joined(&memory, fewer).as_ref()) < threshold + SLACK);
+        }
+    }
+
+    #[test]
+    fn a_memory_put_on_tape_comes_back_by_its_bits(d in 2_usize..20, seed in 0_u64..1000, alpha in 0.0_f64..20.0) {
+        for rule in [Rule::Gpm, Rule::Sgp { alpha }] {
+            let mut memory = LayerMemory::new(d);
+            for task in 0..3 {
+                let growth = memory.propose(&activations(40, d, 4, seed + task), 0.9, rule).expect("finite");
+                memory.grow(&growth).expect("fits");
+            }
+            let (mut bytes, mut back) = (Vec::new(), LayerMemory::new(d));
+            memory.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+            back.carry(&mut Tape::playing(&mut bytes.as_slice())).expect("it is for as many inputs");
+            prop_assert_eq!(&back, &memory);
+            let mut other = LayerMemory::new(d + 1);
+            prop_assert!(other.carry(&mut Tape::playing(&mut bytes.as_slice())).is_err());
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            prop_assert!(LayerMemory::new(d).carry(&mut Tape::playing(&mut bytes.as_slice())).is_err());
         }
     }
 

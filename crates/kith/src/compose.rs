@@ -1,13 +1,16 @@
 //! From a resolved arm to a run: the one place where all crates meet.
 
-use kith_core::{Network, NetworkError, Seeds, Shape};
+use std::io::Read;
+
+use kith_core::{Digest, Network, NetworkError, Seeds, Shape, Tape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Mixing};
-use kith_sim::{Checked, Observer, Outcome, SimError};
+use kith_sim::{Checked, Observer, Outcome, SimError, StartFrom, Work};
 use thiserror::Error;
 
 use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
+use crate::weights;
 
 /// How to run an arm; nothing here changes a result.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,8 @@ pub struct Parts {
     pub scenario: Scenario,
     /// What is trained.
     pub network: Network,
+    /// What all agents start with, if not drawn.
+    pub start: Option<Vec<f32>>,
 }
 
 impl Parts {
@@ -67,8 +72,37 @@ impl Parts {
         check_against_data(arm, &DataShape { shards: scenario.tasks.iter().map(sizes).collect() })?;
         let network = arm.network.network(scenario.shape, scenario.classes, scenario.tasks.len());
         network.layout().map_err(|error| misfit(arm, scenario.shape, &error))?;
-        Ok(Self { graph, mixing, scenario, network })
+        let start = arm.train.start_from.as_ref().map(|from| start(&network, from)).transpose()?;
+        Ok(Self { graph, mixing, scenario, network, start })
     }
+
+    /// What the arm learns, with these parts.
+    #[must_use]
+    pub fn work(&self, arm: &ResolvedArm) -> Work<'_> {
+        Work {
+            graph: &self.graph,
+            mixing: &self.mixing,
+            scenario: &self.scenario,
+            network: &self.network,
+            parts: arm.parts(),
+            train: arm.train.clone(),
+            seeds: Seeds::new(arm.seed),
+            start: self.start.as_deref(),
+        }
+    }
+}
+
+/// The weights of `train.start_from`, which must be those that the experiment was resolved with.
+fn start(network: &Network, from: &StartFrom) -> Result<Vec<f32>, DataProblem> {
+    let problem = |message: String| {
+        let accepted = "accepted: a safetensors file with the tensors that `kith check` shows, as F32".to_owned();
+        DataProblem { path: "train.start_from".to_owned(), message, accepted }
+    };
+    let bytes = std::fs::read(&from.file).map_err(|error| problem(format!("cannot read {}: {error}", from.file)))?;
+    if from.sha256.is_some_and(|expected| expected != Digest::of(&bytes)) {
+        return Err(problem(format!("{} has changed since it was digested", from.file)));
+    }
+    weights::read(network, &bytes).map_err(|error| problem(format!("{}: {error}", from.file)))
 }
 
 /// A network that does not fit the data, at the key that says so.
@@ -84,7 +118,7 @@ fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem 
     DataProblem { path, message: error.to_string(), accepted }
 }
 
-/// Runs an arm in the simulator.
+/// Runs an arm in the simulator, from its start or from the state that a checkpoint holds.
 ///
 /// # Errors
 /// Whatever does not fit, and training that diverges.
@@ -92,6 +126,7 @@ pub fn run_arm(
     arm: &ResolvedArm,
     search: &SearchPath,
     options: RunOptions,
+    state: Option<&mut dyn Read>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
@@ -99,17 +134,14 @@ pub fn run_arm(
         NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?.with_seeds(Seeds::new(arm.seed));
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
-        graph: &parts.graph,
-        mixing: &parts.mixing,
-        scenario: &parts.scenario,
-        network: &parts.network,
-        parts: arm.parts(),
-        train: arm.train.clone(),
+        work: parts.work(arm),
         links: arm.links.clone(),
         faults: arm.faults.clone(),
-        seeds: Seeds::new(arm.seed),
         checked: if watched { Checked::Yes } else { Checked::No },
     };
-    let (outcome, _) = kith_sim::run(engine, experiment, observer)?;
+    let (outcome, _) = match state {
+        None => kith_sim::run(engine, experiment, observer)?,
+        Some(state) => kith_sim::resume(engine, experiment, &mut Tape::playing(state), observer)?,
+    };
     Ok(outcome)
 }

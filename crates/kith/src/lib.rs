@@ -9,3 +9,4 @@ pub mod config;
 pub mod run;
 pub mod summary;
 mod table;
+pub mod weights;

@@ -318,3 +318,35 @@ fn a_list_of_layers_makes_a_network_and_other_families_have_none() {
     let refused = message(&text, &["network.width=8"]);
     assert!(refused.contains("accepted: family = \"resnet-20\" or \"resnet-18\", or no width"), "{refused}");
 }
+
+#[test]
+fn checkpoints_change_no_hash_and_weights_to_start_from_do_by_what_they_hold() {
+    let hash = |set: &[&str]| resolve(BASE, set).hash().expect("it can be hashed");
+    assert_eq!(hash(&["checkpoint.every_rounds=3", "checkpoint.keep=0"]), hash(&[]));
+    assert_eq!(resolve(BASE, &["checkpoint.task_ends=false"]).checkpoint.keep, 1);
+    let folder = tempfile::TempDir::new().expect("there is room");
+    let start = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("it can be written");
+        hash(&[&format!("train.start_from={}", path.display())])
+    };
+    let first = start("one.safetensors", b"one");
+    assert_eq!(start("the-same.safetensors", b"one"), first);
+    assert_ne!(start("other.safetensors", b"other"), first);
+    assert_ne!(first, hash(&[]));
+}
+
+#[test]
+fn checkpoints_and_weights_that_cannot_be_are_refused() {
+    let messages = flagged(&["checkpoint.every_rounds=0", "checkpoint.evry_rounds=1", "train.start_from=no-such.file"]);
+    for expected in [
+        "--set checkpoint.every_rounds=0: checkpoint.every_rounds: 0 is too few",
+        "did you mean `every_rounds`?",
+        "train.start_from: cannot read",
+        "accepted: a safetensors file, its path relative to the experiment file",
+    ] {
+        assert!(messages.contains(expected), "{expected}: {messages}");
+    }
+    let changed = message(BASE, &["train.start_from={file=\"/dev/null\", sha256=\"ff\"}"]);
+    assert!(changed.contains("a digest is 64 hexadecimal digits"), "{changed}");
+}

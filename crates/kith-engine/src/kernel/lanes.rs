@@ -1,10 +1,10 @@
 //! Vector registers: the few operations that the skinny products need, at two widths.
 
 use std::arch::x86_64::{
-    __m128, __m256, __m256i, __m512, _mm_add_ps, _mm256_add_ps, _mm256_castpd_ps, _mm256_castps256_ps128,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
-    _mm256_maskstore_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
-    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps, _mm512_castps_pd, _mm512_castps512_ps256,
+    __m128, __m256, __m256i, __m512, _mm_add_ps, _mm256_add_ps, _mm256_andnot_si256, _mm256_castpd_ps,
+    _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
+    _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps, _mm512_castps_pd, _mm512_castps512_ps256,
     _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
     _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_unpackhi_ps,
     _mm512_unpacklo_ps,
@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 ///
 /// # Safety
 /// Every function may be called only on a machine that has the instructions of the kind, from code that is inlined into a
-/// function compiled for them. Pointers must be good for the lanes that are read or written: `N`, or `count < N`.
+/// function compiled for them. Pointers must be good for the lanes that are read or written: `N`, or `count ≤ N`.
 pub(super) unsafe trait Lanes {
     /// The register.
     type Vector: Copy;
@@ -30,9 +30,12 @@ pub(super) unsafe trait Lanes {
     unsafe fn load(from: *const f32) -> Self::Vector;
     /// The first `count` lanes, zeros after.
     unsafe fn load_part(from: *const f32, count: usize) -> Self::Vector;
+    /// The lanes from `first` to `end ≤ N`, zeros elsewhere; lane 0 is at `from`, which need not be memory.
+    unsafe fn load_between(from: *const f32, first: usize, end: usize) -> Self::Vector;
     unsafe fn store(to: *mut f32, vector: Self::Vector);
     /// The first `count` lanes.
     unsafe fn store_part(to: *mut f32, vector: Self::Vector, count: usize);
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     unsafe fn multiply(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a b + c`, rounded once.
     unsafe fn fused(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
@@ -68,7 +71,13 @@ unsafe impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn load_part(from: *const f32, count: usize) -> __m512 {
         // SAFETY: the trait's contract; lanes outside the mask are not touched.
-        unsafe { _mm512_maskz_loadu_ps((1_u16 << count) - 1, from) }
+        unsafe { _mm512_maskz_loadu_ps(((1_u32 << count) - 1) as u16, from) }
+    }
+    #[inline(always)]
+    unsafe fn load_between(from: *const f32, first: usize, end: usize) -> __m512 {
+        let mask = ((1_u32 << end) - (1_u32 << first)) as u16;
+        // SAFETY: the trait's contract; lanes outside the mask are not touched.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, vector: __m512) {
@@ -78,7 +87,12 @@ unsafe impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn store_part(to: *mut f32, vector: __m512, count: usize) {
         // SAFETY: the trait's contract; lanes outside the mask are not touched.
-        unsafe { _mm512_mask_storeu_ps(to, (1_u16 << count) - 1, vector) }
+        unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << count) - 1) as u16, vector) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_add_ps(a, b) }
     }
     #[inline(always)]
     unsafe fn multiply(a: __m512, b: __m512) -> __m512 {
@@ -157,6 +171,11 @@ unsafe impl Lanes for Avx2 {
         unsafe { _mm256_maskload_ps(from, mask(count)) }
     }
     #[inline(always)]
+    unsafe fn load_between(from: *const f32, first: usize, end: usize) -> __m256 {
+        // SAFETY: the trait's contract; lanes outside the mask are not touched.
+        unsafe { _mm256_maskload_ps(from, _mm256_andnot_si256(mask(first), mask(end))) }
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, vector: __m256) {
         // SAFETY: the trait's contract.
         unsafe { _mm256_storeu_ps(to, vector) }
@@ -165,6 +184,11 @@ unsafe impl Lanes for Avx2 {
     unsafe fn store_part(to: *mut f32, vector: __m256, count: usize) {
         // SAFETY: the trait's contract; lanes outside the mask are not touched.
         unsafe { _mm256_maskstore_ps(to, mask(count), vector) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_add_ps(a, b) }
     }
     #[inline(always)]
     unsafe fn multiply(a: __m256, b: __m256) -> __m256 {

@@ -3,27 +3,32 @@
 #[macro_use]
 mod widest;
 
+#[cfg(target_arch = "x86_64")]
+mod broadcast;
+#[cfg(target_arch = "x86_64")]
+mod dots;
 mod general;
+mod grid;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod pages;
 mod patches;
 mod planes;
+mod pooling;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod shifts;
 #[cfg(target_arch = "x86_64")]
 mod skinny;
 
-pub(crate) use general::{Grid, GridMut, product_of_grids};
+pub(crate) use grid::{Grid, GridMut};
 pub(crate) use pages::prefer_huge_pages;
-pub(crate) use patches::{Window, add_patches, patches};
-pub(crate) use planes::{
-    affine, centred_products, combine_affine, deviation, mask, max_pool, multiply, rectify, spread_mean, sum,
-    window_mean,
-};
+pub(crate) use patches::{Window, patches, sum_patches};
+pub(crate) use planes::{affine, centred_products, combine_affine, deviation, mask, multiply, rectify, shift, sum};
+pub(crate) use pooling::{max_pool, max_pool_back, spread_mean, window_mean};
 pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};
 
 /// Largest minibatch whose products are cut into tiles as they lie; larger operands are worth packing.
-#[cfg(target_arch = "x86_64")]
 const SKINNY: usize = 256;
 
 /// Sizes of a product: the output is `[rows, cols]`, `depth` is summed over.
@@ -65,40 +70,59 @@ impl Update {
 /// `out ← keep · out + alpha · a · bᵀ`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [cols, depth]`: a layer's output.
 pub(crate) fn times_transposed(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
     shape.check(out, a, b);
-    if trivial(shape, update, out) {
-        return;
-    }
-    #[cfg(target_arch = "x86_64")]
-    if let (true, Some(machine)) = (shape.rows <= SKINNY, skinny::Machine::detect()) {
-        return skinny::times_transposed(machine, shape, update, out, a, b);
-    }
-    general::times_transposed(shape, update, out, a, b);
+    let (a, b) = (Grid::rows(a, shape.depth), Grid::transposed(b, shape.depth));
+    product(shape, update, GridMut { data: out, row_step: shape.cols }, a, b, packing(shape.rows));
 }
 
 /// `out ← keep · out + alpha · a · b`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [depth, cols]`: an input gradient.
 pub(crate) fn times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
     shape.check(out, a, b);
-    if trivial(shape, update, out) {
-        return;
-    }
-    #[cfg(target_arch = "x86_64")]
-    if let (true, Some(machine)) = (shape.rows <= SKINNY, skinny::Machine::detect()) {
-        return skinny::times(machine, shape, update, out, a, b);
-    }
-    general::times(shape, update, out, a, b);
+    let (a, b) = (Grid::rows(a, shape.depth), Grid::rows(b, shape.cols));
+    product(shape, update, GridMut { data: out, row_step: shape.cols }, a, b, packing(shape.rows));
 }
 
 /// `out ← keep · out + alpha · aᵀ · b`, `out: [rows, cols]`, `a: [depth, rows]`, `b: [depth, cols]`: a weight gradient.
 pub(crate) fn transposed_times(shape: Shape, update: Update, out: &mut [f32], a: &[f32], b: &[f32]) {
     shape.check(out, a, b);
-    if trivial(shape, update, out) {
-        return;
+    let (a, b) = (Grid::transposed(a, shape.rows), Grid::rows(b, shape.cols));
+    product(shape, update, GridMut { data: out, row_step: shape.cols }, a, b, packing(shape.depth));
+}
+
+/// `out ← keep · out + alpha · a · b`, `out: [rows, cols]`, `a: [rows, depth]`, `b: [depth, cols]`, wherever their numbers lie:
+/// a product with patches, which are in cache.
+pub(crate) fn product_of_grids(shape: Shape, update: Update, out: GridMut<'_>, a: Grid<'_>, b: Grid<'_>) {
+    product(shape, update, out, a, b, Packing::Never);
+}
+
+/// Whether operands are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    /// Where the kernels that do without can walk the operands.
+    Never,
+    Always,
+}
+
+/// Products with a long minibatch are worth packing.
+const fn packing(batch: usize) -> Packing {
+    if batch <= SKINNY { Packing::Never } else { Packing::Always }
+}
+
+fn product(shape: Shape, update: Update, out: GridMut<'_>, a: Grid<'_>, b: Grid<'_>, packing: Packing) {
+    let Shape { rows, cols, depth } = shape;
+    if rows == 0 || cols == 0 || depth == 0 {
+        let row = |row: &mut [f32]| keep_only(&mut row[..cols], update.keep);
+        return out.data.chunks_mut(out.row_step.max(1)).take(rows).for_each(row);
     }
     #[cfg(target_arch = "x86_64")]
-    if let (true, Some(machine)) = (shape.depth <= SKINNY, skinny::Machine::detect()) {
-        return skinny::transposed_times(machine, shape, update, out, a, b);
+    if packing == Packing::Never
+        && skinny::fits(&a, &b)
+        && let Some(machine) = skinny::Machine::detect()
+    {
+        return skinny::product(machine, shape, update, out, a, b);
     }
-    general::transposed_times(shape, update, out, a, b);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = packing;
+    general::product(shape, update, out, a, b);
 }
 
 /// `row ← keep · row`; `keep = 0` writes zeros whatever was there.
@@ -119,15 +143,5 @@ pub(crate) fn scale_columns(matrix: &mut [f32], scales: &[f32]) {
     }
 }
 
-/// Serves products over nothing; says whether it did.
-fn trivial(shape: Shape, update: Update, out: &mut [f32]) -> bool {
-    let empty = shape.rows == 0 || shape.cols == 0 || shape.depth == 0;
-    if empty {
-        keep_only(out, update.keep);
-    }
-    empty
-}
-
-#[cfg(test)]
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;

@@ -1,8 +1,6 @@
 //! Arithmetic on the numbers of a channel. Sums are taken in sixteen lanes over blocks and added up in f64, in an order that
 //! depends on lengths alone.
 
-use super::Window;
-
 /// Numbers that are summed in f32 before they are added to a sum in f64.
 const BLOCK: usize = 1024;
 
@@ -54,6 +52,13 @@ fn affine_body(y: &mut [f32], x: &[f32], gain: f32, shift: f32) {
 }
 
 #[inline(always)]
+fn shift_body(y: &mut [f32], by: f32) {
+    for y in y {
+        *y += by;
+    }
+}
+
+#[inline(always)]
 fn combine_affine_body(out: &mut [f32], x: &[f32], y: &[f32], factors: [f32; 3]) {
     assert!(out.len() == x.len() && out.len() == y.len(), "rows of one length");
     let [a, b, c] = factors;
@@ -84,52 +89,6 @@ fn mask_body(delta: &mut [f32], output: &[f32]) {
     }
 }
 
-#[inline(always)]
-fn max_pool_body(window: Window, plane: &[f32], out: &mut [f32], places: &mut [u32]) {
-    let Window { image: [height, width], kernel, stride, padding, places: [down, across] } = window;
-    assert!(plane.len() == height * width && out.len() == down * across && places.len() == out.len(), "one image");
-    for y in 0..down {
-        let rows = (y * stride).saturating_sub(padding)..(y * stride + kernel[0]).saturating_sub(padding).min(height);
-        for x in 0..across {
-            let first = (x * stride).saturating_sub(padding);
-            let end = (x * stride + kernel[1]).saturating_sub(padding).min(width);
-            let mut best = rows.start * width + first;
-            let mut value = plane[best];
-            for row in rows.clone() {
-                for (at, &pixel) in plane[row * width + first..row * width + end].iter().enumerate() {
-                    // What is not a number wins: a run that diverged must show it.
-                    let larger = pixel > value || pixel.is_nan();
-                    best = if larger { row * width + first + at } else { best };
-                    value = if larger { pixel } else { value };
-                }
-            }
-            out[y * across + x] = value;
-            places[y * across + x] = best as u32;
-        }
-    }
-}
-
-#[inline(always)]
-fn window_mean_body(window: Window, plane: &[f32], out: &mut [f32], share: f32) {
-    let Window { image: [_, width], kernel, stride, places: [_, across], .. } = window;
-    for (place, out) in out.iter_mut().enumerate() {
-        let (y, x) = (place / across * stride, place % across * stride);
-        let rows = (y..y + kernel[0]).map(|row| plane[row * width + x..][..kernel[1]].iter().sum::<f32>());
-        *out = share * rows.sum::<f32>();
-    }
-}
-
-#[inline(always)]
-fn spread_mean_body(window: Window, delta: &[f32], plane: &mut [f32], share: f32) {
-    let Window { image: [_, width], kernel, stride, places: [_, across], .. } = window;
-    for (place, delta) in delta.iter().enumerate() {
-        let (y, x) = (place / across * stride, place % across * stride);
-        for row in y..y + kernel[0] {
-            plane[row * width + x..][..kernel[1]].iter_mut().for_each(|value| *value += share * delta);
-        }
-    }
-}
-
 widest! {
     /// Adds the sum of `x` to `out`.
     fn sum / sum_avx2 / sum_avx512 / sum_body(x: &[f32], out: &mut f64)
@@ -149,6 +108,10 @@ widest! {
     fn affine / affine_avx2 / affine_avx512 / affine_body(y: &mut [f32], x: &[f32], gain: f32, shift: f32)
 }
 widest! {
+    /// `y ← y + by`.
+    fn shift / shift_avx2 / shift_avx512 / shift_body(y: &mut [f32], by: f32)
+}
+widest! {
     /// `out ← a x + b y + c`.
     fn combine_affine / combine_affine_avx2 / combine_affine_avx512 / combine_affine_body(
         out: &mut [f32], x: &[f32], y: &[f32], factors: [f32; 3]
@@ -165,22 +128,4 @@ widest! {
 widest! {
     /// Passes a gradient back through a ReLU: zero where the output is not positive.
     fn mask / mask_avx2 / mask_avx512 / mask_body(delta: &mut [f32], output: &[f32])
-}
-widest! {
-    /// The largest number of every window, the first of equals, and its place in the image.
-    fn max_pool / max_pool_avx2 / max_pool_avx512 / max_pool_body(
-        window: Window, plane: &[f32], out: &mut [f32], places: &mut [u32]
-    )
-}
-widest! {
-    /// `share` times the sum of every window (no padding).
-    fn window_mean / window_mean_avx2 / window_mean_avx512 / window_mean_body(
-        window: Window, plane: &[f32], out: &mut [f32], share: f32
-    )
-}
-widest! {
-    /// Adds `share` times every place's gradient to its window (no padding).
-    fn spread_mean / spread_mean_avx2 / spread_mean_avx512 / spread_mean_body(
-        window: Window, delta: &[f32], plane: &mut [f32], share: f32
-    )
 }

@@ -1,5 +1,7 @@
 //! Rows of numbers that start on cache lines.
 
+use std::sync::Arc;
+
 use kith_core::AgentId;
 
 /// Numbers in a 64-byte cache line.
@@ -70,12 +72,28 @@ pub struct NativeBlock {
     agents: usize,
     len: usize,
     stride: usize,
+    /// Whose rows these are, ascending; without, those of the first agents.
+    roster: Option<Arc<[AgentId]>>,
 }
 
 impl NativeBlock {
     pub(crate) fn zeros(agents: usize, len: usize) -> Self {
         let stride = len.next_multiple_of(LINE);
-        Self { buffer: Buffer::zeros(agents * stride), agents, len, stride }
+        Self { buffer: Buffer::zeros(agents * stride), agents, len, stride, roster: None }
+    }
+
+    /// Rows of these agents only, ascending.
+    pub(crate) fn of(roster: Arc<[AgentId]>, len: usize) -> Self {
+        Self { roster: Some(Arc::clone(&roster)), ..Self::zeros(roster.len(), len) }
+    }
+
+    /// Which row is the agent's.
+    fn place(&self, agent: AgentId) -> usize {
+        let place = match &self.roster {
+            None => (agent.index() < self.agents).then_some(agent.index()),
+            Some(roster) => roster.binary_search(&agent).ok(),
+        };
+        place.unwrap_or_else(|| panic!("agent {agent} in a block of {} rows", self.agents))
     }
 
     pub(crate) fn reshape(&mut self, len: usize) {
@@ -102,8 +120,7 @@ impl NativeBlock {
     /// If the block has no such agent.
     #[must_use]
     pub fn row(&self, agent: AgentId) -> &[f32] {
-        assert!(agent.index() < self.agents, "agent {agent} in a block of {} rows", self.agents);
-        let start = agent.index() * self.stride;
+        let start = self.place(agent) * self.stride;
         &self.buffer.as_ref()[start..start + self.len]
     }
 
@@ -112,9 +129,13 @@ impl NativeBlock {
     /// # Panics
     /// If the block has no such agent.
     pub fn row_mut(&mut self, agent: AgentId) -> &mut [f32] {
-        assert!(agent.index() < self.agents, "agent {agent} in a block of {} rows", self.agents);
-        let start = agent.index() * self.stride;
+        let start = self.place(agent) * self.stride;
         &mut self.buffer.as_mut()[start..start + self.len]
+    }
+
+    /// All rows in order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.buffer.as_ref().chunks_exact(self.stride.max(1)).map(|row| &row[..self.len]).take(self.agents)
     }
 
     /// All rows in order, to write.
@@ -130,10 +151,11 @@ impl NativeBlock {
     ) -> impl Iterator<Item = &'a mut [f32]> + 'a {
         let count = self.agents;
         let (len, stride) = (self.len, self.stride);
+        let roster = self.roster.clone();
         let mut rest = self.buffer.as_mut();
         let mut next = 0;
         agents.into_iter().map(move |agent| {
-            let index = agent.index();
+            let index = roster.as_ref().map_or(agent.index(), |roster| roster.binary_search(&agent).unwrap_or(count));
             assert!(index < count, "agent {agent} in a block of {count} rows");
             assert!(index >= next, "agents ascend: {agent} comes after {}", next.saturating_sub(1));
             let (_, from) = std::mem::take(&mut rest).split_at_mut((index - next) * stride);
@@ -168,6 +190,16 @@ mod tests {
         assert_eq!(block.row(AgentId(1)), [0.0; 20]);
         block.reshape(100);
         assert_eq!(block.row(AgentId(1)), [0.0; 100]);
+    }
+
+    #[test]
+    fn a_block_of_some_agents_has_their_rows_only() {
+        let mut block = NativeBlock::of([AgentId(3), AgentId(8)].into(), 2);
+        block.row_mut(AgentId(8)).fill(5.0);
+        assert_eq!((block.agents(), block.row(AgentId(3)), block.row(AgentId(8))), (2, &[0.0; 2][..], &[5.0; 2][..]));
+        let picked: Vec<_> = block.pick_mut([AgentId(8)]).map(|row| row[0]).collect();
+        assert_eq!(picked, [5.0]);
+        assert_eq!(block.rows().count(), 2);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::linear::base_weight;
 use super::pass::{Constraint, Target, Temporary};
 use super::plan::{Hold, Stage};
 use crate::kernel::{
-    self, Grid, GridMut, Shape, Update, Window, add_patches, keep_only, patches, product_of_grids, scale_columns,
-    times, times_transposed, transposed_times,
+    self, Grid, GridMut, Shape, Update, Window, keep_only, patches, product_of_grids, scale_columns, sum_patches,
+    times, times_transposed,
 };
 
 /// Numbers of a patch matrix that is worked on at a time, unless one image has more.
@@ -83,13 +83,12 @@ impl Conv<'_, '_> {
             let columns = &mut temporary.columns.as_mut()[..d * width];
             patches(self.window, x, step_in, chunk.start, chunk.len(), columns);
             let out = GridMut { data: &mut y[chunk.start * area..], row_step: step_out };
-            let weight = Grid { data: weight, row_step: d, column_step: 1 };
-            let columns = Grid { data: columns, row_step: width, column_step: 1 };
-            product_of_grids(Shape::new(self.stage.outputs, width, d), Update::SET, out, weight, columns);
-        }
-        if let Some(bias) = self.stage.bias_range() {
-            for (y, bias) in y.chunks_exact_mut(step_out.max(1)).zip(&at.0[bias]) {
-                y.iter_mut().for_each(|y| *y += bias);
+            let shape = Shape::new(self.stage.outputs, width, d);
+            product_of_grids(shape, Update::SET, out, Grid::rows(weight, d), Grid::rows(columns, width));
+            if let Some(bias) = self.stage.bias_range() {
+                for (y, bias) in y.chunks_exact_mut(step_out).zip(&at.0[bias]) {
+                    kernel::shift(&mut y[chunk.start * area..][..width], *bias);
+                }
             }
         }
     }
@@ -108,15 +107,14 @@ impl Conv<'_, '_> {
             _ => &row[self.stage.weight_range()],
         };
         let (d, area, (step_in, step_out)) = (self.stage.inputs, self.window.area(), self.steps());
-        before.fill(0.0);
         for chunk in self.chunks() {
             let width = chunk.len() * area;
             let columns = &mut temporary.columns.as_mut()[..d * width];
-            let weight = Grid { data: weight, row_step: 1, column_step: d };
+            let weight = Grid::transposed(weight, d);
             let delta = Grid { data: &delta[chunk.start * area..], row_step: step_out, column_step: 1 };
             let out = GridMut { data: columns, row_step: width };
             product_of_grids(Shape::new(d, width, self.stage.outputs), Update::SET, out, weight, delta);
-            add_patches(self.window, columns, before, step_in, chunk.start, chunk.len());
+            sum_patches(self.window, columns, before, step_in, chunk.start, chunk.len());
         }
     }
 
@@ -151,9 +149,7 @@ impl Conv<'_, '_> {
             for (bias, delta) in bias.iter_mut().zip(delta.chunks_exact(self.steps().1.max(1))) {
                 let mut sum = 0.0;
                 kernel::sum(delta, &mut sum);
-                {
-                    *bias += target.alpha * sum as f32;
-                }
+                *bias += target.alpha * sum as f32;
             }
         }
     }
@@ -179,7 +175,7 @@ impl Conv<'_, '_> {
             patches(self.window, x, step_in, chunk.start, chunk.len(), columns);
             let narrow = &mut temporary.product.as_mut()[..];
             let (operand, rows) = constrain_patches(hold, d, width, columns, narrow);
-            let operand = Grid { data: operand, row_step: 1, column_step: width };
+            let operand = Grid::transposed(operand, width);
             let delta = Grid { data: &delta[chunk.start * area..], row_step: step_out, column_step: 1 };
             let shape = Shape::new(self.stage.outputs, rows, width);
             product_of_grids(shape, update, GridMut { data: out, row_step: rows }, delta, operand);
@@ -240,16 +236,21 @@ fn constrain_patches<'a>(
     };
     let k = basis.cols();
     let narrow = &mut narrow[..k * width];
-    transposed_times(Shape::new(k, width, d), Update::SET, narrow, basis.as_slice(), columns);
+    let out = GridMut { data: narrow, row_step: width };
+    let (transposed, patches) = (Grid::transposed(basis.as_slice(), k), Grid::rows(columns, width));
+    product_of_grids(Shape::new(k, width, d), Update::SET, out, transposed, patches);
     if let Hold::Projected { importance: Some(scales), .. } | Hold::Coordinates { gain: Some(scales), .. } = hold {
         for (row, scale) in narrow.chunks_exact_mut(width.max(1)).zip(scales) {
             kernel::scale(row, *scale);
         }
     }
-    match hold {
+    let update = match hold {
         Hold::Coordinates { .. } => return (narrow, k),
-        Hold::Confined { .. } => times(Shape::new(d, width, k), Update::SET, columns, basis.as_slice(), narrow),
-        _ => times(Shape::new(d, width, k), Update::SUBTRACT, columns, basis.as_slice(), narrow),
-    }
+        Hold::Confined { .. } => Update::SET,
+        _ => Update::SUBTRACT,
+    };
+    let out = GridMut { data: columns, row_step: width };
+    let (basis, narrow) = (Grid::rows(basis.as_slice(), k), Grid::rows(narrow, width));
+    product_of_grids(Shape::new(d, width, k), update, out, basis, narrow);
     (columns, d)
 }

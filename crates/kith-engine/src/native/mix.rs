@@ -1,6 +1,6 @@
 //! What goes from row to row: mixing, and the change between weights and coordinates.
 
-use kith_core::{AgentId, Layout, Role, Tensor};
+use kith_core::{Layout, Role, Tensor};
 
 use super::NativeEngine;
 use super::buffer::NativeBlock;
@@ -62,9 +62,8 @@ impl NativeEngine {
     /// Puts base and coordinates together again.
     pub(super) fn leave_rows(&self, geometry: &Geometry, whole: &mut NativeBlock, coordinates: &NativeBlock) {
         self.check_blocks(geometry, whole, coordinates);
-        let rows: Vec<_> = whole.rows_mut().zip((0..coordinates.agents()).map(AgentId::from)).collect();
-        self.spread(rows, |(whole, agent)| {
-            let coordinates = coordinates.row(agent);
+        let rows: Vec<_> = whole.rows_mut().zip(coordinates.rows()).collect();
+        self.spread(rows, |(whole, coordinates)| {
             for (free, held, chart) in tensors(self.layout(), geometry) {
                 let (weight, narrow) = (&mut whole[free.range()], &coordinates[held.range()]);
                 let Some(Chart::Coordinates { span, .. }) = chart else {

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod conv;
+mod dropout;
 mod linear;
 mod measure;
 mod mix;
@@ -14,10 +15,11 @@ mod plan;
 mod pool;
 mod quadratic;
 mod registers;
+mod scores;
 mod step;
 mod visit;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kith_core::{AgentId, Layout, Matrix, Network, Samples, Seeds, TaskId};
 use rand::Rng;
@@ -54,6 +56,7 @@ pub struct NativeEngine {
     objective: Objective,
     layout: Layout,
     seeds: Seeds,
+    roster: Option<Arc<[AgentId]>>,
     pool: Option<ThreadPool>,
     workspaces: Vec<Mutex<Workspace>>,
 }
@@ -94,13 +97,23 @@ impl NativeEngine {
             }
         };
         let workspaces = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(Self { objective, layout, seeds: Seeds::new(0), pool, workspaces })
+        Ok(Self { objective, layout, seeds: Seeds::new(0), roster: None, pool, workspaces })
     }
 
     /// The same engine with the run's random streams: dropout draws from each agent's own. Without, those of seed 0.
     #[must_use]
     pub fn with_seeds(self, seeds: Seeds) -> Self {
         Self { seeds, ..self }
+    }
+
+    /// The same engine for a process that hosts only some agents: blocks have rows for these alone. Agents keep their ids,
+    /// which seeds, minibatches and the order of sums go by.
+    #[must_use]
+    pub fn hosting(self, agents: impl IntoIterator<Item = AgentId>) -> Self {
+        let mut roster: Vec<AgentId> = agents.into_iter().collect();
+        roster.sort_unstable();
+        roster.dedup();
+        Self { roster: Some(roster.into()), ..self }
     }
 
     /// The layout of whole rows.
@@ -169,7 +182,10 @@ impl Engine for NativeEngine {
     type Visit<'visit> = NativeVisit<'visit>;
 
     fn block(&self, agents: usize, len: usize) -> NativeBlock {
-        NativeBlock::zeros(agents, len)
+        match &self.roster {
+            Some(roster) if agents > 0 => NativeBlock::of(Arc::clone(roster), len),
+            _ => NativeBlock::zeros(agents, len),
+        }
     }
 
     fn reshape(&self, block: &mut NativeBlock, len: usize) {

@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use kith_core::{AgentId, Batches, Purpose, Samples};
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::buffer::Buffer;
 use super::conv::Conv;
 use super::plan::{Hold, Plan, Relu};
 use super::registers::Registers;
+use super::scores::{cross_entropy, largest};
 use super::step::{Op, Step, Value};
-use super::{linear, norm, pool};
+use super::{dropout, linear, norm, pool};
 use crate::kernel::{axpy, keep_only, mask, multiply, rectify};
 use crate::port::{Point, Slot};
 
@@ -75,7 +75,8 @@ impl Pass {
     pub(crate) fn load_batch(&mut self, plan: &Plan<'_>, batches: &dyn Batches, agent: AgentId, step: u64) {
         let mut indices = std::mem::take(&mut self.indices);
         batches.indices(agent, step, &mut indices);
-        self.load(plan, batches.samples(), &indices);
+        self.label(plan, batches.samples(), &indices);
+        batches.read(agent, step, &indices, self.inputs_mut(plan));
         self.indices = indices;
         // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
         let label = (u64::from(plan.task.0) << 40) + step;
@@ -83,18 +84,28 @@ impl Pass {
         self.stream = plan.seeds.filter(|_| drops).map(|seeds| seeds.agent(Purpose::Dropout, agent, label));
     }
 
-    /// Reads the samples at `indices`.
+    /// Reads the samples at `indices`, as they are.
     pub(crate) fn load(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
+        self.label(plan, samples, indices);
+        let width = plan.values[0].len();
+        for (&index, sample) in indices.iter().zip(self.inputs_mut(plan).chunks_exact_mut(width)) {
+            samples.read(index, sample);
+        }
+    }
+
+    /// Makes room for a minibatch and takes its classes.
+    fn label(&mut self, plan: &Plan<'_>, samples: &dyn Samples, indices: &[u32]) {
         let width = plan.values[0].len();
         assert_eq!(samples.input_len(), width, "numbers in one sample; the network takes {width}");
         self.prepare(plan, indices.len());
         self.stream = None;
         self.labels.clear();
-        let input = &mut self.values[0].as_mut()[..indices.len() * width];
-        for (&index, sample) in indices.iter().zip(input.chunks_exact_mut(width)) {
-            samples.read(index, sample);
-            self.labels.push(samples.label(index));
-        }
+        self.labels.extend(indices.iter().map(|&index| samples.label(index)));
+    }
+
+    /// The minibatch's inputs, to write.
+    fn inputs_mut(&mut self, plan: &Plan<'_>) -> &mut [f32] {
+        &mut self.values[0].as_mut()[..self.batch * plan.values[0].len()]
     }
 
     /// Reads the samples of a range.
@@ -202,7 +213,7 @@ impl Pass {
         }
         if let (Some(dropped), Some(stream)) = (step.dropped, &mut self.stream) {
             let mask = &mut self.masks[index].as_mut()[..y.len()];
-            draw_mask(mask, dropped, stream);
+            dropout::draw_mask(mask, dropped, stream);
             multiply(y, mask);
         }
     }
@@ -369,43 +380,4 @@ impl Pass {
             _ => out.extend_from_slice(x),
         }
     }
-}
-
-/// Zeros with the chance `dropped / 65 536`, and what makes up for them elsewhere; two numbers a 32-bit word.
-fn draw_mask(mask: &mut [f32], dropped: u16, stream: &mut ChaCha8Rng) {
-    let scale = 65_536.0 / (65_536.0 - f32::from(dropped));
-    let factor = |word: u32| if word < u32::from(dropped) { 0.0 } else { scale };
-    for pair in mask.chunks_mut(2) {
-        let word = stream.next_u32();
-        for (value, word) in pair.iter_mut().zip([word & 0xFFFF, word >> 16]) {
-            *value = factor(word);
-        }
-    }
-}
-
-/// Cross-entropy in nats of one sample; `delta` becomes softmax − one-hot.
-fn cross_entropy(scores: &[f32], label: u32, delta: &mut [f32]) -> f64 {
-    let label = label as usize;
-    assert!(label < scores.len(), "class {label} of a head with {} classes", scores.len());
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for (delta, score) in delta.iter_mut().zip(scores) {
-        *delta = (score - largest).exp();
-        sum += *delta;
-    }
-    let share = 1.0 / sum;
-    delta.iter_mut().for_each(|value| *value *= share);
-    delta[label] -= 1.0;
-    f64::from(sum).ln() - f64::from(scores[label] - largest)
-}
-
-/// The first of the largest scores.
-fn largest(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (class, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = class;
-        }
-    }
-    best
 }

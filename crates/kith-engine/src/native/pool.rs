@@ -15,12 +15,9 @@ pub(super) fn max_pool(window: Window, x: &[f32], y: &mut [f32], places: &mut [u
 /// Every gradient goes to the pixel that was the largest.
 pub(super) fn max_pool_back(window: Window, places: &[u32], delta: &[f32], before: &mut [f32]) {
     let (pixels, area) = (window.pixels(), window.area());
-    before.fill(0.0);
     let planes = before.chunks_exact_mut(pixels).zip(delta.chunks_exact(area)).zip(places.chunks_exact(area));
     for ((before, delta), places) in planes {
-        for (delta, &place) in delta.iter().zip(places) {
-            before[place as usize] += delta;
-        }
+        kernel::max_pool_back(window, places, delta, before);
     }
 }
 

@@ -199,7 +199,9 @@ impl<'l, 'g, C: Fn(usize) -> Option<&'g Chart>> Builder<'l, 'g, C> {
             }
             Layer::MaxPool { kernel, stride, padding } => {
                 self.form(Form::Planes);
+                let relu = self.take_relu();
                 self.push(Op::MaxPool(window([kernel; 2], stride, padding)), out);
+                self.last(|_| true).relu = relu;
             }
             Layer::AvgPool { kernel, stride } => {
                 self.form(Form::Planes);
@@ -267,6 +269,17 @@ impl<'l, 'g, C: Fn(usize) -> Option<&'g Chart>> Builder<'l, 'g, C> {
         }
         let last = self.plan.steps.len() - 1;
         &mut self.plan.steps[last]
+    }
+
+    /// Takes the ReLU off the step before, for a max-pool to do after it: the largest of what a ReLU leaves is what a ReLU leaves
+    /// of the largest, in the same place, and there are fewer of them. Dropout between the two multiplies by no negative number
+    /// and changes nothing in that.
+    fn take_relu(&mut self) -> Relu {
+        let value = self.value;
+        match self.plan.steps.last_mut() {
+            Some(step) if step.op.computes() && step.output == value => std::mem::replace(&mut step.relu, Relu::Absent),
+            _ => Relu::Absent,
+        }
     }
 
     fn form(&mut self, form: Form) {

@@ -1,9 +1,9 @@
 //! Gradients across edges: own data at neighbours' models, and neighbours' data at the own model (NGM, NGC).
 
-use kith_core::{AgentId, Batches};
+use kith_core::{AgentId, Batches, Tape, TapeError};
 use kith_engine::{Engine, MixingPlan, Point};
 
-use super::Mixing;
+use super::{Mixing, Wire};
 use crate::Cohort;
 use crate::chain::{self, Oracle, Rates, Registers};
 use crate::train::Bench;
@@ -47,13 +47,55 @@ impl<B> Across<B> {
             .chain(&mut self.crosses)
     }
 
+    /// Carries everything over a tape; `block` carries a block.
+    pub(crate) fn carry(
+        &mut self,
+        tape: &mut Tape<'_>,
+        agents: usize,
+        mut block: impl FnMut(&mut Tape<'_>, &mut B) -> Result<(), TapeError>,
+    ) -> Result<(), TapeError> {
+        let Self { alpha: _, received, visiting, own, at_neighbours, mean, crosses, learning_rate } = self;
+        tape.list("agents with models of neighbours", received, agents, |tape, from| {
+            tape.list("neighbours whose models came", from, agents, |tape, peer| peer.carry(tape))
+        })?;
+        tape.float(learning_rate)?;
+        let blocks = [visiting, own, at_neighbours, mean].into_iter().chain(crosses);
+        blocks.into_iter().try_for_each(|rows| block(tape, rows))
+    }
+
     /// Remembers whose models an agent has.
-    pub(crate) fn receive(&mut self, agents: usize, rows: &[Mixing<'_>]) {
+    pub(crate) fn receive(&mut self, agents: usize, rows: &[Mixing<'_>], wire: &Wire) {
         self.received.clear();
         self.received.resize(agents, Vec::new());
+        // What agents of other processes had is known when their gradients come.
+        for (agent, receivers) in wire.senders() {
+            self.received[agent.index()] = receivers.to_vec();
+        }
         for row in rows {
             self.received[row.agent.index()] = row.fresh.to_vec();
         }
+    }
+}
+
+/// In place of an agent that gets no gradient: the places of those after it stay.
+const NOBODY: AgentId = AgentId(u32::MAX);
+
+impl<B> Across<B> {
+    /// Where the gradient is that `from` sends to `to`; nothing if it had no model of `to` to take one at.
+    pub(super) fn gradient_for(&self, from: AgentId, to: AgentId) -> Option<&B> {
+        let place = self.received.get(from.index())?.iter().position(|agent| *agent == to)?;
+        self.crosses.get(place)
+    }
+
+    /// Where to write the gradient that `from`, of another process, sent to `to`; nothing if it sent none.
+    pub(super) fn gradient_from(&mut self, from: AgentId, to: AgentId, none: bool) -> Option<&mut B> {
+        let receivers = self.received.get_mut(from.index())?;
+        let place = receivers.iter().position(|agent| *agent == to)?;
+        if none {
+            receivers[place] = NOBODY;
+            return None;
+        }
+        self.crosses.get_mut(place)
     }
 }
 

@@ -5,15 +5,18 @@
 //! of all agents however rounds and links fail, as long as both ends use the same pair of rows.
 
 mod across;
+mod payload;
 mod publish;
 mod update;
 
 use std::collections::BTreeMap;
 
-use kith_core::{AgentId, Leg, Round};
+use kith_core::{AgentId, Leg, Round, Tape, TapeError};
 use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
+pub(crate) use payload::Wire;
+pub use payload::{PayloadError, PayloadForm, PayloadSpec};
 pub(crate) use update::GlobalUpdate;
 
 use crate::{Cohort, ExchangeKind, Order};
@@ -63,6 +66,24 @@ impl Kept {
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
+
+    /// Carries everything over a tape; a kept row has at most `longest` numbers.
+    pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
+        let mut edges: Vec<_> = std::mem::take(&mut self.0).into_iter().collect();
+        tape.list("edges with unsettled exchanges", &mut edges, usize::MAX, |tape, ((from, to), rounds)| {
+            from.carry(tape)?;
+            to.carry(tape)?;
+            let mut rows: Vec<_> = std::mem::take(rounds).into_iter().collect();
+            tape.list("unsettled exchanges of an edge", &mut rows, usize::MAX, |tape, (round, row)| {
+                tape.number(&mut round.0)?;
+                tape.kept_row("numbers in a kept row", row, longest)
+            })?;
+            rounds.extend(rows);
+            Ok(())
+        })?;
+        self.0.extend(edges);
+        Ok(())
+    }
 }
 
 impl<E: Engine> Cohort<E> {
@@ -81,14 +102,14 @@ impl<E: Engine> Cohort<E> {
     }
 
     fn exchange_models(&mut self, round: Round, rate: f64, rows: &[Mixing<'_>]) {
-        let whole = rows.len() == self.agents
+        let whole = rows.len() == self.hosted.len()
             && rows.iter().all(|row| {
                 row.late.is_empty()
                     && row.fresh.len() == self.weights[row.agent.index()].len()
                     && row.opened.len() == row.fresh.len()
             });
         let sends_last = self.parts.exchange.order == Order::MixThenSend;
-        if self.has_public() && !sends_last {
+        if self.has_public() && !sends_last && !self.wire.is_offered(round) {
             self.publish(round, rows);
         }
         if !whole {
@@ -101,7 +122,7 @@ impl<E: Engine> Cohort<E> {
             self.planned = whole.then_some(rate);
         }
         if let Some(across) = &mut self.extra.across {
-            across.receive(self.agents, rows);
+            across.receive(self.agents, rows, &self.wire);
         }
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
         if self.parts.exchange.has_public() {
@@ -128,7 +149,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// Whether neighbours mix public rows that are not the trained rows themselves.
-    fn has_public(&self) -> bool {
+    pub(super) fn has_public(&self) -> bool {
         self.parts.exchange.has_public()
     }
 
@@ -146,7 +167,7 @@ impl<E: Engine> Cohort<E> {
         let as_used = |weight: f64| if exact { (weight * EXACT_GRID).round() / EXACT_GRID } else { weight };
         self.plan.clear();
         let mut given = rows.iter().peekable();
-        for agent in (0..self.agents).map(AgentId::from) {
+        for agent in self.hosted.iter().copied() {
             let Some(row) = given.next_if(|row| row.agent == agent) else {
                 if own > 0.0 {
                     self.plan.push(agent, [(agent, 1.0)]);

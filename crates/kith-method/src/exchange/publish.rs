@@ -38,7 +38,9 @@ impl<E: Engine> Cohort<E> {
             value.iter_mut().zip(&other).for_each(|(value, error)| *value += error);
         }
         let mut stream = self.seeds.agent(Purpose::Compress, agent, round.0);
-        compressor.decode(&compressor.encode(&value, &mut stream), &mut sent);
+        let bytes = compressor.encode(&value, &mut stream);
+        compressor.decode(&bytes, &mut sent);
+        self.wire.keep(agent, bytes);
         if copies {
             other.iter_mut().zip(&sent).for_each(|(copy, sent)| *copy += sent);
             self.engine.upload(&mut self.public, agent, &other);

@@ -1,6 +1,6 @@
 //! Global update tracking: what mixing would do enters the step as part of the gradient (GUT, QG-GUTm).
 
-use kith_core::{AgentId, Batches};
+use kith_core::{AgentId, Batches, Tape, TapeError};
 use kith_engine::{Engine, Point, Visit};
 
 use super::Mixing;
@@ -33,6 +33,18 @@ impl<B> GlobalUpdate<B> {
 
     pub(crate) fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
         [&mut self.copy, &mut self.gossip, &mut self.update, &mut self.previous].into_iter()
+    }
+
+    /// Carries everything over a tape; `block` carries a block.
+    pub(crate) fn carry(
+        &mut self,
+        tape: &mut Tape<'_>,
+        mut block: impl FnMut(&mut Tape<'_>, &mut B) -> Result<(), TapeError>,
+    ) -> Result<(), TapeError> {
+        let Self { tracking: _, begun, rate, copy, gossip, update, previous } = self;
+        tape.switch("global update begun", begun)?;
+        tape.float(rate)?;
+        [copy, gossip, update, previous].into_iter().try_for_each(|rows| block(tape, rows))
     }
 
     /// A task begins: copies are those of its first round.

@@ -1,11 +1,11 @@
 //! Small experiments on the embedded digits.
 
-use kith_core::{Head, Network, Seeds};
+use kith_core::{Head, Network, Seeds, Tape};
 use kith_data::{Scenario, SearchPath, TaskKind, TasksSpec};
 use kith_engine::{NativeEngine, Objective};
 use kith_graph::{Graph, Mixing};
 use kith_method::{Cohort, Memory, Parts, PerLayer, Preset};
-use kith_sim::{Checked, Experiment, Fault, LinkSpec, Outcome, SimError, TrainSpec, run};
+use kith_sim::{Checked, Experiment, Fault, LinkSpec, Observer, Outcome, SimError, TrainSpec, Work, resume, run};
 
 /// A small experiment, to be changed by tests.
 pub(crate) struct Small {
@@ -17,6 +17,7 @@ pub(crate) struct Small {
     pub(crate) faults: Vec<Fault>,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
+    pub(crate) checked: Checked,
 }
 
 impl Small {
@@ -34,10 +35,37 @@ impl Small {
             faults: Vec::new(),
             seed: 1,
             threads: 1,
+            checked: Checked::Yes,
         }
     }
 
     pub(crate) fn run(&self) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        self.watched(None, &mut ())
+    }
+
+    /// The run from its start, or from where `state` was kept.
+    pub(crate) fn watched(
+        &self,
+        state: Option<&[u8]>,
+        observer: &mut dyn Observer,
+    ) -> Result<(Outcome, Cohort<NativeEngine>), SimError> {
+        self.with(|work| {
+            let engine = self.engine(work.network);
+            let (links, faults) = (self.links.clone(), self.faults.clone());
+            let experiment = Experiment { work, links, faults, checked: self.checked };
+            match state {
+                None => run(engine, experiment, observer),
+                Some(mut state) => resume(engine, experiment, &mut Tape::playing(&mut state), observer),
+            }
+        })
+    }
+
+    pub(crate) fn engine(&self, network: &Network) -> NativeEngine {
+        NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine")
+    }
+
+    /// Does something with what the experiment learns.
+    pub(crate) fn with<T>(&self, then: impl FnOnce(Work<'_>) -> T) -> T {
         let seeds = Seeds::new(self.seed);
         let spec = kith_graph::Spec::parse_short(self.graph).expect("a graph");
         let graph: Graph = spec.build(&seeds).expect("it builds");
@@ -49,19 +77,15 @@ impl Small {
         let search = SearchPath { folders: Vec::new() };
         let scenario: Scenario = kith_data::load(&data, graph.agents(), &seeds, &search).expect("digits are embedded");
         let network = Network::mlp(scenario.inputs, &[32, 32], scenario.classes, false, Head::Shared, self.tasks);
-        let engine = NativeEngine::new(Objective::Network(network.clone()), self.threads).expect("an engine");
-        let experiment = Experiment {
+        then(Work {
             graph: &graph,
             mixing: &mixing,
             scenario: &scenario,
             network: &network,
             parts: self.parts.clone(),
             train: self.train.clone(),
-            links: self.links.clone(),
-            faults: self.faults.clone(),
             seeds,
-            checked: Checked::Yes,
-        };
-        run(engine, experiment, &mut ())
+            start: None,
+        })
     }
 }

@@ -4,6 +4,7 @@
 
 mod check;
 mod data;
+mod export;
 mod run;
 mod topology;
 
@@ -22,6 +23,7 @@ Examples:
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
   kith check experiments/codec-permuted-ring.toml
+  kith export RUN --agent 3 --arm codec
   kith topology inspect torus:4x4
   kith data list
 
@@ -41,6 +43,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check an experiment and show its resolved form; trains nothing
     Check(check::CheckArgs),
+    /// Write the weights of an agent to a file that PyTorch reads
+    Export(export::ExportArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
@@ -118,6 +122,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
     };

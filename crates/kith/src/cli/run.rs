@@ -14,10 +14,12 @@ Examples:
   kith run experiments/quickstart.toml --arm codec --seed 2 --out elsewhere
   kith run experiments/bench-ring-mlp.toml --set graph.agents=256 --threads 1
   kith run experiments/gpm-permuted-mnist.toml --set data.dataset=fashion-mnist --json > summary.json
+  kith run experiments/quickstart.toml --resume runs/quickstart/20260131T235959Z-1a2b3c4d
   kith run experiments/codec-permuted-ring.toml --set arm.codec.memory.energy_threshold=0.99
 
-The run directory holds manifest.json, experiment.resolved.toml, metrics.jsonl, summary.json and two figures.
-Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once.";
+The run directory holds manifest.json, experiment.resolved.toml, metrics.jsonl, summary.json, two figures and checkpoints.
+Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once. --resume goes on from there, or
+from the last checkpoint ([checkpoint] in the file says when one is written), to the same bits as a run that was not cut.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,6 +35,9 @@ pub(super) struct RunArgs {
     /// Folder for run directories, instead of the file's output.dir
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on in the run directory of a run that was cut, to the same results; FILE and its flags are those of that run
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    resume: Option<PathBuf>,
     /// Let checkers watch the run: slower
     #[arg(long)]
     check: bool,
@@ -50,6 +55,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         out: arguments.out.clone(),
+        resume: arguments.resume.clone(),
         threads: arguments.threads.map_or_else(cores, usize::from),
         check: arguments.check,
         talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },

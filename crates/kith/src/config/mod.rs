@@ -14,6 +14,7 @@ mod resolve;
 mod resolved;
 mod rules;
 mod spans;
+mod start;
 mod topology;
 mod written;
 
@@ -26,7 +27,7 @@ pub use network::{NetworkFamily, NetworkSpec, SpecHead};
 pub use render::Diagnostic;
 pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
-pub use resolved::{ChecksSpec, Experiment, OutputSpec, ResolvedArm};
+pub use resolved::{CheckpointSpec, ChecksSpec, Experiment, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
 pub use written::{FileExpectations, Overrides};
 

@@ -11,7 +11,7 @@ use super::de::{TypeError, TypeErrorKind};
 use super::expect::{self, Expectations};
 use super::merge::merge;
 use super::render::{Diagnostic, Problem, closest};
-use super::resolved::{Experiment, OutputSpec, ResolvedArm};
+use super::resolved::{CheckpointSpec, Experiment, OutputSpec, ResolvedArm};
 use super::rules::{self, Subject};
 use super::spans::{Entry, Node, Origin, Table, Value};
 use super::written::{ARM_KEYS, Written, bad_name, is_name};
@@ -31,6 +31,8 @@ struct FileKeys {
     description: Option<String>,
     #[serde(default)]
     output: OutputSpec,
+    #[serde(default)]
+    checkpoint: CheckpointSpec,
     #[serde(default)]
     expect: BTreeMap<String, Expectations>,
 }
@@ -67,11 +69,10 @@ pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Resul
             }
         }
     }
-    for (arm, expectations) in &file.expect {
-        for problem in expect::problems(arm, expectations) {
-            let path: Vec<String> = problem.path.split('.').map(str::to_owned).collect();
-            diagnostics.push(located.written.diagnostic(&file_node.origin_of(&path), problem, None));
-        }
+    let expected = file.expect.iter().flat_map(|(arm, expectations)| expect::problems(arm, expectations));
+    for problem in rules::check_checkpoint(&file.checkpoint).into_iter().chain(expected) {
+        let path: Vec<String> = problem.path.split('.').map(str::to_owned).collect();
+        diagnostics.push(located.written.diagnostic(&file_node.origin_of(&path), problem, None));
     }
     if !diagnostics.is_empty() {
         // What is wrong with a shared key is wrong with every arm: once is enough.
@@ -83,10 +84,10 @@ pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Resul
         }
         return Err(ConfigError::Invalid(seen));
     }
-    let FileKeys { name, description, output, mut expect } = file;
+    let FileKeys { name, description, output, checkpoint, mut expect } = file;
     // The resolved form must stand alone: no expectation of an arm that is left out.
     expect.retain(|name, _| arms.iter().any(|arm| arm.name == *name));
-    Ok((Experiment { name, description, output, expect, arms }, located))
+    Ok((Experiment { name, description, output, checkpoint, expect, arms }, located))
 }
 
 /// Keys of a run, and keys of the file.
@@ -225,6 +226,11 @@ fn resolve_arm(
         arm.data.synthetic = Some(kith_data::SyntheticSpec::default());
     }
     arm.network.fill();
+    if let Some(start) = &mut arm.train.start_from
+        && let Err(problem) = super::start::resolve(start, folder)
+    {
+        return Ok((Err(vec![problem]), node));
+    }
     let graph = match super::topology::resolve(&mut arm.graph, folder, &Seeds::new(arm.seed)) {
         Ok(graph) => graph,
         Err(problem) => return Ok((Err(vec![problem]), node)),

@@ -21,6 +21,8 @@ pub struct Experiment {
     pub description: Option<String>,
     /// Where run directories go.
     pub output: OutputSpec,
+    /// When a run's state is written, so that it can go on after it was cut.
+    pub checkpoint: CheckpointSpec,
     /// What must hold of each arm's summary.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub expect: BTreeMap<String, Expectations>,
@@ -94,13 +96,37 @@ impl Default for OutputSpec {
     }
 }
 
+/// The `[checkpoint]` table: when a run's state is written. It changes no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSpec {
+    /// Also after every so many rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_rounds: Option<u64>,
+    /// Whether at the end of every task.
+    pub task_ends: bool,
+    /// How many checkpoints of an arm stay, the newest; with its end, the weights that it ended with are one of them. With 0,
+    /// nothing is written: the run can be neither resumed within an arm nor exported.
+    pub keep: usize,
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self { every_rounds: None, task_ends: true, keep: 1 }
+    }
+}
+
 impl Experiment {
-    /// SHA-256 of everything that determines the results: name and arms, but neither expectations nor output folder.
+    /// SHA-256 of everything that determines the results: name and arms, but neither expectations, checkpoints nor output
+    /// folder.
     ///
     /// # Errors
     /// A value that JSON cannot hold.
     pub fn hash(&self) -> Result<Digest, ConfigError> {
-        hash::digest(&(&self.name, &self.arms)).map_err(ConfigError::Hash)
+        let mut arms = self.arms.clone();
+        // What a file of weights holds counts, not where it lies.
+        arms.iter_mut().filter_map(|arm| arm.train.start_from.as_mut()).for_each(|start| start.file.clear());
+        hash::digest(&(&self.name, &arms)).map_err(ConfigError::Hash)
     }
 
     /// The resolved form as an experiment file that resolves to itself.

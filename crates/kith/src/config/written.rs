@@ -14,7 +14,7 @@ pub(crate) const ARM_KEYS: [&str; 13] = [
 ];
 
 /// Keys of the file as a whole.
-const FILE_KEYS: [&str; 5] = ["name", "description", "expect", "output", "arm"];
+const FILE_KEYS: [&str; 6] = ["name", "description", "expect", "output", "checkpoint", "arm"];
 
 /// What the command line adds to a file.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +55,9 @@ pub enum FileExpectations {
 
 impl FileExpectations {
     fn under(overrides: &Overrides, base: &mut Table) -> Self {
-        let changes =
-            |text: &String| !["expect", "output"].contains(&text.split(['.', '=']).next().unwrap_or("").trim());
+        let changes = |text: &String| {
+            !["expect", "output", "checkpoint"].contains(&text.split(['.', '=']).next().unwrap_or("").trim())
+        };
         if overrides.set.iter().any(changes) && base.remove("expect").is_some() { Self::SetAside } else { Self::Judged }
     }
 }
@@ -95,7 +96,7 @@ impl Written {
         if let Some(seed) = overrides.seed {
             written.take_flag(format!("--seed {seed}"), &format!("seed={seed}"))?;
         }
-        written.reject_unknown("", &written.set, &[&FILE_KEYS[..4], &ARM_KEYS].concat())?;
+        written.reject_unknown("", &written.set, &[&FILE_KEYS[..5], &ARM_KEYS].concat())?;
         Ok(written)
     }
 

@@ -1,13 +1,14 @@
 //! The run directory and its manifest.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{RunError, process};
+use crate::config::ResolvedArm;
 
 /// A new directory `<dir>/<name>/<time>-<hash>/`.
 #[derive(Clone, Debug)]
@@ -46,10 +47,18 @@ pub struct Manifest {
     pub ended: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
+    /// SHA-256 of the weights that each arm started with, in order; none where they were drawn. Absent where all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub start_weights: Vec<Option<Digest>>,
+    /// When the run went on after it was cut, UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
 }
 
 impl Manifest {
     pub(crate) fn new(experiment: &crate::config::Experiment, hash: Digest, threads: usize) -> Self {
+        let start = |arm: &ResolvedArm| arm.train.start_from.as_ref().and_then(|start| start.sha256);
+        let start_weights: Vec<_> = experiment.arms.iter().map(start).collect();
         Self {
             kith_version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("KITH_COMMIT").map(str::to_owned),
@@ -65,6 +74,8 @@ impl Manifest {
             started: process::now().1,
             ended: None,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            start_weights: if start_weights.iter().any(Option::is_some) { start_weights } else { Vec::new() },
+            resumed: Vec::new(),
         }
     }
 }
@@ -86,8 +97,13 @@ impl RunDirectory {
         Ok(Self { path: parent })
     }
 
+    /// A directory that is there already.
+    pub(crate) fn existing(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// Takes the directory away again: for runs that failed before anything was measured.
-    pub(crate) fn discard(self) {
+    pub(crate) fn discard(&self) {
         let _ = fs::remove_dir_all(&self.path);
     }
 
@@ -112,9 +128,20 @@ impl RunDirectory {
 
     /// Opens `metrics.jsonl`.
     pub(crate) fn metrics(&self) -> Result<Metrics, RunError> {
-        let path = self.path.join("metrics.jsonl");
+        let path = self.metrics_path();
         let file = File::create(&path).map_err(|source| RunError::output("create", &path, source))?;
-        Ok(Metrics { path, file: BufWriter::with_capacity(1 << 16, file), failed: None, lines: 0 })
+        Metrics::over(path, file)
+    }
+
+    /// Opens `metrics.jsonl` as it is, to go on with it.
+    pub(crate) fn metrics_again(&self) -> Result<Metrics, RunError> {
+        let path = self.metrics_path();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        Metrics::over(path.clone(), file.map_err(|source| RunError::output("open", &path, source))?)
+    }
+
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
     }
 }
 
@@ -123,24 +150,64 @@ pub(crate) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
     failed: Option<std::io::Error>,
-    lines: u64,
+    /// Bytes of all lines so far.
+    bytes: u64,
+    /// Whether the file may have more than these.
+    to_cut: bool,
+    /// The line under work.
+    line: Vec<u8>,
 }
 
 impl Metrics {
-    pub(crate) fn line(&mut self, value: &impl Serialize) {
-        if self.failed.is_some() {
-            return;
+    /// The file is locked until the process ends, however it ends.
+    fn over(path: PathBuf, file: File) -> Result<Self, RunError> {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(RunError::Busy { directory: path.with_file_name("") }),
+            // A file system without locks: go on without.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        let written = serde_json::to_writer(&mut self.file, value)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.file.write_all(b"\n"));
-        self.failed = written.err();
-        self.lines += 1;
+        let file = BufWriter::with_capacity(1 << 16, file);
+        Ok(Self { path, file, failed: None, bytes: 0, to_cut: false, line: Vec::new() })
+    }
+
+    /// What follows the first `bytes` is of no use; it is cut off only when the next line is written.
+    pub(crate) fn go_on_after(&mut self, bytes: u64) {
+        (self.bytes, self.to_cut) = (bytes, true);
+    }
+
+    pub(crate) fn line(&mut self, value: &impl Serialize) {
+        if self.failed.is_none() {
+            self.failed = self.try_line(value).err();
+        }
+    }
+
+    fn try_line(&mut self, value: &impl Serialize) -> std::io::Result<()> {
+        if std::mem::take(&mut self.to_cut) {
+            self.file.get_ref().set_len(self.bytes)?;
+            self.file.seek(SeekFrom::End(0))?;
+        }
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        self.bytes += self.line.len() as u64;
+        self.file.write_all(&self.line)
+    }
+
+    /// Whether a file that was there already is still as it was.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.to_cut
     }
 
     /// Whether nothing was measured yet.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines == 0
+        self.bytes == 0
+    }
+
+    /// Brings all lines so far to the disk; how many bytes they are.
+    pub(crate) fn sync(&mut self) -> Result<u64, RunError> {
+        self.flush()?;
+        self.file.get_ref().sync_data().map_err(|source| RunError::output("write", &self.path, source))?;
+        Ok(self.bytes)
     }
 
     pub(crate) fn has_failed(&self) -> bool {

@@ -1,36 +1,47 @@
 //! Runs an experiment's arms and leaves a run directory.
 
+mod checkpoint;
 mod directory;
+mod export;
 mod figures;
 mod plot;
 mod process;
 mod progress;
 mod recorder;
 mod report;
+mod resume;
 
 use std::path::{Path, PathBuf};
 
 use kith_core::Digest;
 use kith_data::SearchPath;
+use kith_sim::SimError;
 use thiserror::Error;
 
+pub use checkpoint::CheckpointError;
 pub use directory::Manifest;
+pub use export::{ExportError, Exported, export};
 pub use progress::Talk;
+pub use resume::ResumeError;
 
 use crate::compose::{self, RunOptions};
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
 use crate::summary::{ArmSummary, Summary};
+use checkpoint::Keeper;
 use directory::{Metrics, RunDirectory};
 use figures::Series;
 use process::Interrupt;
 use progress::Display;
-use recorder::Recorder;
+use recorder::{Curve, Identity, Recorder};
+use resume::{Cut, Found};
 
 /// How to run; nothing here changes a result.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
+    /// Run directory of a run that was cut, to go on in.
+    pub resume: Option<PathBuf>,
     /// Threads of the engine.
     pub threads: usize,
     /// Whether the simulator's checkers watch.
@@ -77,6 +88,28 @@ pub enum RunError {
         /// Why.
         source: compose::RunError,
     },
+    /// A checkpoint cannot be written, or not be used.
+    #[error("{}: {source}", .path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        source: Box<CheckpointError>,
+    },
+    /// A run directory cannot be gone on with. Nothing in it was changed.
+    #[error("{}: {source}", .directory.display())]
+    Resume {
+        /// The run directory.
+        directory: PathBuf,
+        /// Why.
+        source: ResumeError,
+    },
+    /// Another process writes to the run directory.
+    #[error("another process is running in {}", .directory.display())]
+    Busy {
+        /// The run directory.
+        directory: PathBuf,
+    },
 }
 
 impl RunError {
@@ -89,95 +122,180 @@ impl RunError {
 struct Running<'a> {
     loaded: &'a Loaded,
     settings: &'a Settings,
+    identity: Identity,
     search: SearchPath,
     interrupt: Interrupt,
+    directory: RunDirectory,
     metrics: Metrics,
+    summary: Summary,
+    series: Vec<Series>,
+    /// The mean weights of the first arm.
+    first: Option<Vec<f32>>,
 }
 
-/// Runs every arm in order. Ctrl-C stops after the round under way, and what was measured so far is written.
+/// What an arm left.
+struct Done {
+    summary: ArmSummary,
+    curve: Curve,
+    /// The mean of its agents' parameters.
+    mean: Vec<f32>,
+}
+
+/// Runs every arm in order, or those that a resumed run has left. Ctrl-C stops after the round under way, and what was
+/// measured so far is written.
 ///
 /// # Errors
-/// A run directory that cannot be written (before anything is trained), and an arm that fails.
+/// A run directory that cannot be written (before anything is trained), one that cannot be resumed, and an arm that fails.
 pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
-    let experiment = &loaded.experiment;
-    let hash = experiment.hash()?;
-    let directory = prepare(loaded, settings, &hash)?;
-    let mut manifest = Manifest::new(experiment, hash, settings.threads);
-    directory.write_json("manifest.json", &manifest)?;
-    let mut running = Running {
-        loaded,
-        settings,
-        search: SearchPath::standard(),
-        interrupt: Interrupt::catch(),
-        metrics: directory.metrics()?,
+    let hash = loaded.experiment.hash()?;
+    let (mut running, mut manifest, cut) = match &settings.resume {
+        None => Running::begin(loaded, settings, hash)?,
+        Some(directory) => {
+            let found = resume::find(directory, &loaded.experiment, &hash)?;
+            Running::go_on(loaded, settings, hash, found)
+        }
     };
-    let mut summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
-    let mut series = Vec::new();
-    let mut failed = None;
-    let mut first: Option<Vec<f32>> = None;
-    for arm in &experiment.arms {
-        if running.interrupt.is_asked() {
-            summary.stopped = true;
-            break;
+    let started = process::now().1;
+    let left = loaded.experiment.arms.len() - running.summary.arms.len();
+    if settings.resume.is_none() || left > 0 || manifest.ended.is_none() {
+        let failed = running.arms(cut)?;
+        running.write_results()?;
+        if settings.resume.is_some() {
+            manifest.resumed.push(started);
         }
-        match running.arm(arm) {
-            Ok((mut result, curve, mean)) => {
-                result.parameter_difference = first.as_ref().and_then(|first| relative_difference(&mean, first));
-                first.get_or_insert(mean);
-                summary.stopped |= result.stopped;
-                series.push(Series::new(&result, curve));
-                summary.arms.push(result);
-            }
-            Err(error) => {
-                summary.stopped = true;
-                failed = Some(error);
-                break;
-            }
+        manifest.ended = Some(process::now().1);
+        running.directory.write_json("manifest.json", &manifest)?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        // After every arm, so that a later failure costs only its own arm.
-        running.metrics.flush()?;
-        directory.write_json("summary.json", &summary)?;
     }
-    if let Some(error) = failed.take_if(|_| running.metrics.is_empty()) {
-        directory.discard();
-        return Err(error);
-    }
-    running.metrics.flush()?;
-    directory.write_json("summary.json", &summary)?;
-    directory.write("accuracy-over-time.svg", &figures::accuracy_over_time(&series))?;
-    directory.write("accuracy-against-bytes.svg", &figures::accuracy_against_bytes(&series))?;
-    manifest.ended = Some(process::now().1);
-    directory.write_json("manifest.json", &manifest)?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    let summary = running.summary;
     let verdicts = verdicts(loaded, &summary);
     let file_expectations = loaded.file_expectations();
-    Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned() })
+    Ok(Report { summary, verdicts, file_expectations, directory: running.directory.path().to_owned() })
 }
 
-fn prepare(loaded: &Loaded, settings: &Settings, hash: &Digest) -> Result<RunDirectory, RunError> {
-    let experiment = &loaded.experiment;
-    let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
-    let directory = RunDirectory::create(&base, &experiment.name, hash)?;
-    directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
-    Ok(directory)
-}
+impl<'a> Running<'a> {
+    /// A new run directory.
+    fn begin(
+        loaded: &'a Loaded,
+        settings: &'a Settings,
+        hash: Digest,
+    ) -> Result<(Self, Manifest, Option<Cut>), RunError> {
+        let experiment = &loaded.experiment;
+        let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
+        let directory = RunDirectory::create(&base, &experiment.name, &hash)?;
+        directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
+        let manifest = Manifest::new(experiment, hash, settings.threads);
+        directory.write_json("manifest.json", &manifest)?;
+        let metrics = directory.metrics()?;
+        let summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
+        Ok((Self::over(loaded, settings, hash, (directory, metrics, summary)), manifest, None))
+    }
 
-impl Running<'_> {
-    /// Runs one arm: its summary, its curve, the mean of its agents' parameters.
-    fn arm(&mut self, arm: &ResolvedArm) -> Result<(ArmSummary, recorder::Curve, Vec<f32>), RunError> {
+    /// The run directory of a run that was cut.
+    fn go_on(loaded: &'a Loaded, settings: &'a Settings, hash: Digest, found: Found) -> (Self, Manifest, Option<Cut>) {
+        let Found { directory, manifest, metrics, summary, curves, first, cut } = found;
+        let series = summary.arms.iter().zip(curves).map(|(arm, curve)| Series::new(arm, curve)).collect();
+        let running = Self::over(loaded, settings, hash, (directory, metrics, summary));
+        (Self { series, first, ..running }, manifest, cut)
+    }
+
+    fn over(
+        loaded: &'a Loaded,
+        settings: &'a Settings,
+        hash: Digest,
+        (directory, metrics, summary): (RunDirectory, Metrics, Summary),
+    ) -> Self {
+        let identity = Identity { experiment: loaded.experiment.name.clone(), hash };
+        let (search, interrupt) = (SearchPath::standard(), Interrupt::catch());
+        let (series, first) = (Vec::new(), None);
+        Self { loaded, settings, identity, search, interrupt, directory, metrics, summary, series, first }
+    }
+
+    /// Runs what is left of the arms; the first goes on from `cut`. An arm that fails ends the run, and is returned where
+    /// there is something to write all the same.
+    fn arms(&mut self, mut cut: Option<Cut>) -> Result<Option<RunError>, RunError> {
+        let loaded = self.loaded;
+        for arm in loaded.experiment.arms.iter().skip(self.summary.arms.len()) {
+            if self.interrupt.is_asked() {
+                self.summary.stopped = true;
+                break;
+            }
+            match self.arm(arm, cut.take()) {
+                Ok(done) => self.add(done),
+                Err(error) if self.settings.resume.is_some() && self.metrics.is_untouched() => return Err(error),
+                Err(error) if self.metrics.is_empty() => {
+                    self.directory.discard();
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.summary.stopped = true;
+                    return Ok(Some(error));
+                }
+            }
+            // After every arm, so that a later failure costs only its own arm.
+            self.metrics.flush()?;
+            self.directory.write_json("summary.json", &self.summary)?;
+            if !self.summary.stopped {
+                self.keeper(arm).close()?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&mut self, done: Done) {
+        let Done { mut summary, curve, mean } = done;
+        summary.parameter_difference = self.first.as_ref().and_then(|first| relative_difference(&mean, first));
+        self.first.get_or_insert(mean);
+        self.summary.stopped |= summary.stopped;
+        self.series.push(Series::new(&summary, curve));
+        self.summary.arms.push(summary);
+    }
+
+    fn write_results(&mut self) -> Result<(), RunError> {
+        self.metrics.flush()?;
+        self.directory.write_json("summary.json", &self.summary)?;
+        self.directory.write("accuracy-over-time.svg", &figures::accuracy_over_time(&self.series))?;
+        self.directory.write("accuracy-against-bytes.svg", &figures::accuracy_against_bytes(&self.series))
+    }
+
+    fn keeper(&self, arm: &ResolvedArm) -> Keeper {
+        Keeper::new(self.directory.path(), &arm.name, &self.loaded.experiment.checkpoint)
+    }
+
+    /// Runs one arm, from where it was cut, if it was.
+    fn arm(&mut self, arm: &ResolvedArm, cut: Option<Cut>) -> Result<Done, RunError> {
         let display = Display::new(&arm.name, self.settings.talk);
-        let mut recorder = Recorder::new(&arm.name, &mut self.metrics, display, self.interrupt.clone());
+        let keeper = self.keeper(arm);
+        let interrupt = self.interrupt.clone();
+        let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, &mut self.metrics, display, interrupt);
         let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
-        let result = compose::run_arm(arm, &self.search, options, &mut recorder);
+        let (path, mut state) = match cut {
+            None => (None, None),
+            Some(Cut { path, opened, curve }) => {
+                recorder.resume(&opened.header, curve);
+                (Some(path), Some(opened))
+            }
+        };
+        let state = state.as_mut().map(|opened| opened as &mut dyn std::io::Read);
+        let result = compose::run_arm(arm, &self.search, options, state, &mut recorder);
+        if let Some(error) = recorder.take_failure() {
+            return Err(error);
+        }
         let (measured, curve) = recorder.finish();
-        match result {
-            Ok(outcome) => Ok((ArmSummary::new(arm, &outcome, &measured), curve, outcome.mean_parameters)),
-            Err(compose::RunError::Shape(problem)) => {
+        match (result, path) {
+            (Ok(outcome), _) => {
+                let summary = ArmSummary::new(arm, &outcome, &measured);
+                Ok(Done { summary, curve, mean: outcome.mean_parameters })
+            }
+            (Err(compose::RunError::Shape(problem)), _) => {
                 Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
             }
-            Err(source) => Err(RunError::Arm { arm: arm.name.clone(), source }),
+            (Err(compose::RunError::Run(SimError::State(error))), Some(path)) => {
+                Err(CheckpointError::State(error).at(path))
+            }
+            (Err(source), _) => Err(RunError::Arm { arm: arm.name.clone(), source }),
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kith_core::{Event, Key};
-use kith_sim::{Observer, Phase, Progress};
+use kith_core::{Digest, Event, Key};
+use kith_sim::{Moment, Observer, Phase, Progress};
 use serde::Serialize;
 
+use super::RunError;
+use super::checkpoint::{Header, Holds, Keeper};
 use super::directory::Metrics;
 use super::process::{self, Interrupt};
 use super::progress::Display;
@@ -53,9 +55,24 @@ impl Curve {
     }
 }
 
+/// What checkpoints say of the run that they belong to.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) experiment: String,
+    pub(crate) hash: Digest,
+}
+
 /// The observer of one arm.
 pub(crate) struct Recorder<'a> {
     arm: &'a str,
+    identity: &'a Identity,
+    keeper: Keeper,
+    /// The first checkpoint that could not be written.
+    failed: Option<RunError>,
+    /// Whether the user asked to stop before this round began.
+    stopping: bool,
+    /// Seconds that the arm took before it was cut.
+    before: Duration,
     metrics: &'a mut Metrics,
     display: Display,
     interrupt: Interrupt,
@@ -84,11 +101,28 @@ const fn place(phase: Phase) -> usize {
     }
 }
 
+/// Seconds of a file; nothing where they are none.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
 impl<'a> Recorder<'a> {
-    pub(crate) fn new(arm: &'a str, metrics: &'a mut Metrics, display: Display, interrupt: Interrupt) -> Self {
+    pub(crate) fn new(
+        arm: &'a str,
+        identity: &'a Identity,
+        keeper: Keeper,
+        metrics: &'a mut Metrics,
+        display: Display,
+        interrupt: Interrupt,
+    ) -> Self {
         process::reset_peak();
         Self {
             arm,
+            identity,
+            keeper,
+            failed: None,
+            stopping: false,
+            before: Duration::ZERO,
             metrics,
             display,
             interrupt,
@@ -99,6 +133,48 @@ impl<'a> Recorder<'a> {
             calls: 0,
             task: None,
         }
+    }
+
+    /// Goes on from a checkpoint, with what was measured until then.
+    pub(crate) fn resume(&mut self, header: &Header, curve: Curve) {
+        self.before = duration(header.wall_seconds);
+        self.seconds = header.phase_seconds.map(duration);
+        self.curve = curve;
+        self.keeper.resumed(header.rounds);
+    }
+
+    /// Writes a checkpoint; the time that it takes belongs to no phase.
+    fn keep(&mut self, holds: Holds, moment: &mut Moment<'_>) -> Result<(), RunError> {
+        let phase = self.phase.map(|(phase, _)| phase);
+        let now = Instant::now();
+        self.end_phase(now);
+        let header = Header {
+            kith_version: env!("CARGO_PKG_VERSION").to_owned(),
+            experiment: self.identity.experiment.clone(),
+            experiment_hash: self.identity.hash,
+            arm: self.arm.to_owned(),
+            holds,
+            task: moment.task,
+            round: moment.round,
+            rounds: moment.rounds_done,
+            agents: moment.agents,
+            network: moment.network.clone(),
+            metrics_bytes: self.metrics.sync()?,
+            wall_seconds: (self.before + (now - self.started)).as_secs_f64(),
+            phase_seconds: self.seconds.map(|seconds| seconds.as_secs_f64()),
+            saved: process::now().1,
+        };
+        match holds {
+            Holds::State => self.keeper.save(&header, moment.record)?,
+            Holds::Weights => self.keeper.finish(&header, moment.record)?,
+        }
+        self.phase = phase.map(|phase| (phase, Instant::now()));
+        Ok(())
+    }
+
+    /// What went wrong with a checkpoint.
+    pub(crate) fn take_failure(&mut self) -> Option<RunError> {
+        self.failed.take()
     }
 
     /// Seconds of training so far.
@@ -123,7 +199,7 @@ impl<'a> Recorder<'a> {
         self.display.finish();
         let seconds = |phase| self.seconds[place(phase)].as_secs_f64();
         let measured = Measured {
-            wall_seconds: (now - self.started).as_secs_f64(),
+            wall_seconds: (self.before + (now - self.started)).as_secs_f64(),
             train_seconds: seconds(Phase::Train),
             consensus_seconds: seconds(Phase::Consensus),
             evaluate_seconds: seconds(Phase::Evaluate),
@@ -161,9 +237,23 @@ impl Observer for Recorder<'_> {
         }
     }
 
+    fn before_round(&mut self, moment: &mut Moment<'_>) {
+        self.stopping = self.interrupt.is_asked();
+        let due = self.keeper.is_due(moment.rounds_done, moment.begins_task);
+        if (due || (self.stopping && self.keeper.keeps())) && self.failed.is_none() {
+            self.failed = self.keep(Holds::State, moment).err();
+        }
+    }
+
+    fn ended(&mut self, moment: &mut Moment<'_>) {
+        if self.keeper.keeps() && self.failed.is_none() {
+            self.failed = self.keep(Holds::Weights, moment).err();
+        }
+    }
+
     fn stop(&mut self) -> bool {
         // A full disk is a reason to stop too: what follows could not be recorded.
-        self.interrupt.is_asked() || self.metrics.has_failed()
+        self.stopping || self.failed.is_some() || self.metrics.has_failed()
     }
 }
 

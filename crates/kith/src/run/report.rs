@@ -17,7 +17,8 @@ pub(super) fn render(report: &Report) -> String {
     }
     text += &expectations(report);
     if report.summary.stopped {
-        text += "\nstopped before the end: numbers are of what was done until then\n";
+        text += "\nstopped before the end: numbers are of what was done until then\n\
+                 to go on, add --resume and the directory to the same command\n";
     }
     text += &format!("\n{}\n", report.directory.display());
     text

@@ -8,6 +8,9 @@ use super::{Range, Subject, at_least_one, number};
 use crate::config::render::{Problem, closest};
 use crate::config::resolved::ResolvedArm;
 
+/// The widest border of a random crop, in pixels: more than any image's side that the readers take.
+const MOST_PADDING: usize = 4096;
+
 pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     let data = &subject.arm.data;
     known_dataset("data.dataset", &data.dataset, problems);
@@ -45,7 +48,25 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             .accept("accepted: dataset = \"synthetic\", or no [data.synthetic]"),
         );
     }
+    augment(subject, problems);
     tasks(subject, problems);
+}
+
+fn augment(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    let data = &subject.arm.data;
+    let Some(augment) = &data.augment else { return };
+    if augment.crop_padding > MOST_PADDING {
+        problems.push(
+            Problem::new("data.augment.crop_padding", format!("{} pixels of border", augment.crop_padding))
+                .accept(format!("accepted: 0 to {MOST_PADDING}")),
+        );
+    }
+    if data.tasks.kind == TaskKind::Permuted {
+        problems.push(
+            Problem::new("data.augment", "permuted inputs have no neighbours to crop or mirror")
+                .accept("accepted: another data.tasks.kind, or no [data.augment]"),
+        );
+    }
 }
 
 fn known_dataset(path: &str, name: &str, problems: &mut Vec<Problem>) {

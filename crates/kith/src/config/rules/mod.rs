@@ -9,7 +9,7 @@ use kith_core::{Clock, Moving, Schedule};
 use kith_graph::Graph;
 
 use super::render::Problem;
-use super::resolved::ResolvedArm;
+use super::resolved::{CheckpointSpec, ResolvedArm};
 
 pub use data::{DataProblem, DataShape, check_against_data};
 
@@ -25,6 +25,15 @@ pub(crate) fn check(subject: &Subject<'_>) -> Vec<Problem> {
     method::check(subject, &mut problems);
     data::check(subject, &mut problems);
     run::check(subject, &mut problems);
+    problems
+}
+
+/// All broken rules of the file's `[checkpoint]`.
+pub(crate) fn check_checkpoint(checkpoint: &CheckpointSpec) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(every) = checkpoint.every_rounds {
+        at_least_one("checkpoint.every_rounds", every, &mut problems);
+    }
     problems
 }
 

@@ -36,6 +36,12 @@ fn train(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     if let Some(every) = train.evaluate_every {
         at_least_one("train.evaluate_every", every, problems);
     }
+    if train.start_from.is_some() && !train.same_start {
+        problems.push(
+            Problem::new("train.same_start", "start_from gives all agents the same weights")
+                .accept("accepted: same_start = true, or no start_from"),
+        );
+    }
     at_least_one("train.batch_size", train.batch_size as u64, problems);
     at_least_one("train.local_steps", train.local_steps, problems);
     // Zero is for runs that only mix.

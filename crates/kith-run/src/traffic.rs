@@ -1,4 +1,4 @@
-//! Bytes on the simulated wire, counted frame by frame.
+//! Bytes on the wire, simulated or not, counted frame by frame.
 
 use std::collections::BTreeMap;
 
@@ -39,13 +39,16 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn new(agents: usize, tasks: usize) -> Self {
+    /// Nothing sent yet.
+    #[must_use]
+    pub fn new(agents: usize, tasks: usize) -> Self {
         let sent = vec![Sent::default(); agents * tasks];
         Self { tasks, sent, last: BTreeMap::new(), received: 0, dropped: 0 }
     }
 
+    /// A frame of `bytes` bytes was sent, which would have been `full` bytes, had its payload been whole.
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn sent(
+    pub fn sent(
         &mut self,
         from: AgentId,
         to: AgentId,
@@ -70,12 +73,14 @@ impl Traffic {
         }
     }
 
-    pub(crate) fn resync(&mut self, from: AgentId, task: TaskId, bytes: u64) {
+    /// State for an agent that comes back was sent and arrived.
+    pub fn resync(&mut self, from: AgentId, task: TaskId, bytes: u64) {
         self.sent[from.index() * self.tasks + task.index()].control += bytes;
         self.received += bytes;
     }
 
-    pub(crate) fn arrived(&mut self, bytes: u64, arrives: bool) {
+    /// A frame arrived, or was dropped.
+    pub fn arrived(&mut self, bytes: u64, arrives: bool) {
         *if arrives { &mut self.received } else { &mut self.dropped } += bytes;
     }
 

@@ -1,58 +1,9 @@
-//! What a run reports while it goes, and what it leaves.
+//! What a run leaves.
 
-use kith_core::{Digest, Event};
+use kith_core::{AgentId, Digest, TaskId};
 use serde::{Deserialize, Serialize};
 
-/// What a run is doing: so that whoever holds a clock can time it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Local steps and exchange.
-    Train,
-    /// Exchange without training.
-    Consensus,
-    /// Testing.
-    Evaluate,
-    /// Updating and agreeing on the memory.
-    Memory,
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Task under way, from 0.
-    pub task: usize,
-    /// Tasks in all.
-    pub tasks: usize,
-    /// Epoch under way within the task, from 0.
-    pub epoch: u64,
-    /// Epochs in the task.
-    pub epochs: u64,
-    /// Rounds done in the whole run, consensus rounds included.
-    pub rounds_done: u64,
-    /// Rounds of the whole run.
-    pub rounds: u64,
-    /// Minibatch updates done by all agents together.
-    pub agent_steps: u64,
-    /// Mean accuracy over agents and the tasks seen, when last tested.
-    pub accuracy: Option<f64>,
-}
-
-/// Who watches a run. A run makes no sound of its own.
-pub trait Observer {
-    /// A value was measured.
-    fn event(&mut self, _event: &Event) {}
-    /// A phase begins.
-    fn phase(&mut self, _phase: Phase) {}
-    /// Some rounds are done; called at least every few rounds, so it must be cheap.
-    fn progress(&mut self, _progress: &Progress) {}
-    /// Whether to stop after this round.
-    fn stop(&mut self) -> bool {
-        false
-    }
-}
-
-/// An observer that looks away.
-impl Observer for () {}
+use crate::{Sent, Traffic};
 
 /// What a run leaves: everything in a summary that needs no clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,4 +49,23 @@ pub struct Outcome {
     pub parameter_digest: Digest,
     /// Digest of every decision of every round: who mixed whose payload when, not the numbers.
     pub trace_digest: Digest,
+}
+
+impl Outcome {
+    /// Takes over what was sent, mean over agents and task by task.
+    pub fn count(&mut self, traffic: &Traffic, tasks: usize) {
+        let agents = self.agents;
+        let mean = |task: usize, pick: fn(&Sent) -> u64| {
+            let sum: u64 = (0..agents).map(|agent| pick(&traffic.of(AgentId::from(agent), TaskId::from(task)))).sum();
+            sum as f64 / agents as f64
+        };
+        for task in 0..tasks {
+            self.bytes_training.push(mean(task, |sent| sent.training));
+            self.bytes_training_full.push(mean(task, |sent| sent.training_full));
+            self.bytes_consensus.push(mean(task, |sent| sent.consensus));
+            self.bytes_basis.push(mean(task, |sent| sent.basis));
+            self.bytes_control.push(mean(task, |sent| sent.control));
+        }
+        self.bytes_sent_per_agent = (0..agents).map(|agent| traffic.total(AgentId::from(agent))).collect();
+    }
 }
