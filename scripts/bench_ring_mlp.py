@@ -4,13 +4,19 @@
   python scripts/bench_ring_mlp.py --hidden 256 128 --batch 32 --bias --agents 16 64 256 1024 --styles flat loop
 
 Needs a built kith (cargo build --release) and a Python with torch and numpy; both sides use one thread unless --threads says
-otherwise. Figures of one call belong together: these machines drift, so compare ratios, not absolute numbers of two calls.
+otherwise (kith: threads; PyTorch in the style flat: as many processes). Figures of one call belong together: these machines
+drift, so compare ratios, not absolute numbers of two calls.
+
+Rates are agent-steps for each second that the program computed (user and system time of all its threads), which other work on
+the machine moves little; --clock wall takes the wall clock instead, for a machine that does nothing else. Of kith, CPU time is
+that of a long run less that of a short one, so that reading data and the evaluation do not count, as they do not in PyTorch.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +34,7 @@ parser.add_argument("--styles", nargs="+", default=["loop"], choices=["loop", "f
 parser.add_argument("--runs", type=int, default=5)
 parser.add_argument("--seconds", type=float, default=4.0, help="about how long one PyTorch run trains")
 parser.add_argument("--threads", type=int, default=1)
+parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
 args = parser.parse_args()
 
 
@@ -39,7 +46,13 @@ def call(command):
     return json.loads(done.stdout)
 
 
-def kith(agents, rounds):
+def used():
+    """CPU seconds of all programs that were called so far."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
+
+
+def kith_run(agents, rounds):
     with tempfile.TemporaryDirectory() as out:
         command = [args.kith, "run", str(root / "experiments/bench-ring-mlp.toml"), "--json", "--quiet"]
         command += ["--threads", str(args.threads), "--out", out]
@@ -52,20 +65,29 @@ def kith(agents, rounds):
             "train.rounds_per_task": rounds,
         }.items():
             command += ["--set", f"{key}={value}"]
-        return call(command)["arms"][0]
+        before = used()
+        arm = call(command)["arms"][0]
+        return {**arm, "cpu_seconds": used() - before}
+
+
+def kith(agents, rounds):
+    short, long = kith_run(agents, max(1, rounds // 10)), kith_run(agents, rounds)
+    steps = (rounds - max(1, rounds // 10)) * agents * args.local_steps
+    return {**long, "agent_steps_per_cpu_second": steps / (long["cpu_seconds"] - short["cpu_seconds"])}
 
 
 def torch(style, agents, rounds):
     command = [sys.executable, str(root / "scripts/torch_ring.py"), "--style", style, "--agents", str(agents)]
     command += ["--rounds", str(rounds), "--batch", str(args.batch), "--local-steps", str(args.local_steps)]
-    command += ["--threads", str(args.threads), "--hidden", *map(str, args.hidden), *(["--bias"] if args.bias else [])]
+    command += ["--processes", str(args.threads if style == "flat" else 1), "--hidden", *map(str, args.hidden), *(["--bias"] if args.bias else [])]
     return call(command)
 
 
 sizes = [784, *args.hidden, 10]
+key = "agent_steps_per_second" if args.clock == "wall" else "agent_steps_per_cpu_second"
 numbers = sum((i + (1 if args.bias else 0)) * o for i, o in zip(sizes[:-1], sizes[1:]))
 print(f"MLP {'-'.join(map(str, sizes))}, {numbers} parameters, batch {args.batch}, {args.local_steps} local steps a round,")
-print(f"{args.threads} thread(s), medians of {args.runs} runs in turn; memory in units of agents x parameters x 4 bytes\n")
+print(f"{args.threads} thread(s), rates by {args.clock} time, medians of {args.runs} runs in turn; memory in units of agents x parameters x 4 bytes\n")
 print(f"{'agents':>6} {'kith steps/s':>13} {'memory':>7} " + " ".join(f"{s + ' steps/s':>14} {'memory':>7} {'ratio':>6}" for s in args.styles))
 for agents in args.agents:
     rounds = max(3, int(args.seconds * 1000 / agents / args.local_steps))
@@ -79,9 +101,9 @@ for agents in args.agents:
         return statistics.median(run[key] for run in figures[side])
 
     unit = agents * numbers * 4
-    line = f"{agents:>6} {median('kith', 'agent_steps_per_second'):>13.0f} {median('kith', 'peak_rss_bytes') / unit:>7.2f} "
+    line = f"{agents:>6} {median('kith', key):>13.0f} {median('kith', 'peak_rss_bytes') / unit:>7.2f} "
     for style in args.styles:
         pairs = zip(figures["kith"], figures[style])
-        ratio = statistics.median(k["agent_steps_per_second"] / t["agent_steps_per_second"] for k, t in pairs)
-        line += f"{median(style, 'agent_steps_per_second'):>14.0f} {median(style, 'peak_rss_bytes') / unit:>7.2f} {ratio:>6.2f} "
-    print(line)
+        ratio = statistics.median(k[key] / t[key] for k, t in pairs)
+        line += f"{median(style, key):>14.0f} {median(style, 'peak_rss_bytes') / unit:>7.2f} {ratio:>6.2f} "
+    print(line, flush=True)

@@ -2,7 +2,8 @@
 
 Two styles, the same numbers:
   loop  one torch.nn module an agent, the loop that most people write
-  flat  all agents' parameters as rows of one matrix, gradients applied in place, gossip as whole-row sums
+  flat  all agents' parameters as rows of one matrix, gradients applied in place, gossip as whole-row sums;
+        with --processes 2 the rows are in shared memory and each process has half of them
 
 Needs: pip install torch==2.7.1 numpy. Prints one JSON line.
 """
@@ -31,7 +32,10 @@ parser.add_argument("--bias", action="store_true")
 parser.add_argument("--samples", type=int, default=60_000)
 parser.add_argument("--lr", type=float, default=0.05)
 parser.add_argument("--threads", type=int, default=1)
+parser.add_argument("--processes", type=int, default=1, help="of style flat")
 args = parser.parse_args()
+if args.processes > 1 and args.style != "flat":
+    parser.error("only the style flat runs in several processes")
 
 torch.set_num_threads(args.threads)
 torch.manual_seed(0)
@@ -58,6 +62,11 @@ X, Y = synthetic(args.samples)
 order = torch.randperm(args.samples, generator=torch.Generator().manual_seed(3))
 shards = order[: args.samples // args.agents * args.agents].view(args.agents, -1)
 generator = torch.Generator().manual_seed(4)
+own_agents = range(args.agents)
+
+
+def meet():
+    """Waits for the other processes."""
 
 
 def batch(agent):
@@ -102,6 +111,9 @@ else:
     ends = np.cumsum([0] + [shape.numel() for shape in shapes])
     row = torch.cat([parameter.detach().flatten() for parameter in first.parameters()])
     blocks = [row.expand(args.agents, len(row)).clone(), torch.empty(args.agents, len(row))]
+    if args.processes > 1:
+        for tensor in (*blocks, X, Y):
+            tensor.share_memory_()
 
     def views(row):
         return [row[ends[k] : ends[k + 1]].view(shape).requires_grad_() for k, shape in enumerate(shapes)]
@@ -113,7 +125,7 @@ else:
     def one_round():
         global turn
         source, target = blocks[turn], blocks[1 - turn]
-        for agent in range(args.agents):
+        for agent in own_agents:
             own = rows[turn][agent]
             for _ in range(args.local_steps):
                 hidden, labels = batch(agent)
@@ -124,28 +136,56 @@ else:
                 gradients = torch.autograd.grad(F.cross_entropy(hidden, labels), own)
                 with torch.no_grad():
                     torch._foreach_add_(own, gradients, alpha=-args.lr)
+        meet()
         with torch.no_grad():
-            for i in range(args.agents):
+            for i in own_agents:
                 torch.add(source[i - 1], source[i], out=target[i])
                 target[i].add_(source[(i + 1) % args.agents]).mul_(1 / 3)
+        meet()
         turn = 1 - turn
 
 
-for _ in range(args.warmup):
-    one_round()
-started, cpu = time.perf_counter(), time.process_time()
-for _ in range(args.rounds):
-    one_round()
-seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+def measure():
+    """Seconds by the clock and on the processor that the rounds take this process, and its peak memory in bytes."""
+    for _ in range(args.warmup):
+        one_round()
+    started, cpu = time.perf_counter(), time.process_time()
+    for _ in range(args.rounds):
+        one_round()
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def child(rank, barrier, results):
+    global own_agents, meet
+    torch.set_num_threads(1)
+    generator.manual_seed(4 + rank)
+    own_agents = range(rank * args.agents // args.processes, (rank + 1) * args.agents // args.processes)
+    meet = barrier.wait
+    results.put(measure())
+
+
+if args.processes == 1:
+    parts = [measure()]
+else:
+    fork = torch.multiprocessing.get_context("fork")
+    barrier, results = fork.Barrier(args.processes), fork.Queue()
+    children = [fork.Process(target=child, args=(rank, barrier, results)) for rank in range(args.processes)]
+    for process in children:
+        process.start()
+    parts = [results.get() for _ in children]
+    for process in children:
+        process.join()
 steps = args.rounds * args.agents * args.local_steps
 print(
     json.dumps(
         {
             "system": f"pytorch-{torch.__version__}-{args.style}",
             "agents": args.agents,
-            "agent_steps_per_second": steps / seconds,
-            "agent_steps_per_cpu_second": steps / cpu,
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "agent_steps_per_second": steps / max(part[0] for part in parts),
+            "agent_steps_per_cpu_second": steps / sum(part[1] for part in parts),
+            # Of several processes: the largest, since what they share counts in each.
+            "peak_rss_bytes": max(part[2] for part in parts),
         }
     )
 )

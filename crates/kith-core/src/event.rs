@@ -12,7 +12,7 @@ pub enum Key {
     Accuracy,
     /// Mean training loss since the last event of this key.
     TrainLoss,
-    /// Bytes that the agent sent in the task, all kinds.
+    /// Bytes that an agent has sent since the start of the run, all kinds, mean over agents.
     BytesSent,
     /// Bytes that full exchange would have sent in the task.
     BytesSentFull,
@@ -26,6 +26,34 @@ pub enum Key {
     SimulatedSeconds,
     /// Rounds of a link that ended at the deadline without the neighbour's frame.
     MissedExchanges,
+    /// Learning rate of the round's first step; written when it changed.
+    LearningRate,
+    /// Averaging rate γ of the round; written when it changed.
+    AveragingRate,
+    /// Radius ρ of a sharpness-aware gradient; written when it changed.
+    PerturbationRadius,
+    /// Simulated seconds that an agent computed since the start of the run, mean over agents.
+    ComputeSeconds,
+    /// Simulated seconds that an agent waited for its neighbours since the start of the run, mean over agents.
+    WaitingSeconds,
+    /// The agent stopped. The value of this key and those below is when, in simulated seconds.
+    Crash,
+    /// The agent came back.
+    Restart,
+    /// Nothing passes between `agent` and `of` any more.
+    LinkDown,
+    /// It does again.
+    LinkUp,
+    /// The agent computes slower from now on.
+    Straggler,
+}
+
+impl Key {
+    /// Whether an event of this key says that something went wrong, or right again: its value is when.
+    #[must_use]
+    pub const fn is_fault(self) -> bool {
+        matches!(self, Self::Crash | Self::Restart | Self::LinkDown | Self::LinkUp | Self::Straggler)
+    }
 }
 
 /// One measured value.

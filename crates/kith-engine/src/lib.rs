@@ -4,6 +4,7 @@ mod error;
 mod initialise;
 mod kernel;
 mod native;
+pub mod plan;
 mod port;
 
 pub use error::EngineError;

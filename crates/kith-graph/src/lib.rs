@@ -23,4 +23,4 @@ pub use graph::Graph;
 pub use inspect::{Degrees, Inspection, picture};
 pub use mixing::Mixing;
 pub use spec::{Family, Spec, Weights};
-pub use svg::svg;
+pub use svg::{Drawing, drawing, svg};

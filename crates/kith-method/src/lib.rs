@@ -20,7 +20,7 @@ pub use chain::Rates;
 pub use cohort::{Cohort, Setup};
 pub use compress::{Bias, Compressor};
 pub use error::MethodError;
-pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec};
+pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec, decode_basis};
 pub use spec::{
     Agreement, Buffer, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order, Parts, Payload,
     PerLayer, Preset,

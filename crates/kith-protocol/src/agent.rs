@@ -183,6 +183,12 @@ impl Agent {
         matches!(self.state, State::AwaitingBasis(_))
     }
 
+    /// Whether nothing is under way with a neighbour that can be reached.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.edges.iter().all(|edge| !edge.up || (edge.basis.is_none() && edge.open.is_none_or(|open| open.settled())))
+    }
+
     /// When the agent wants [`Input::Wake`], if nothing happens before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {

@@ -7,6 +7,7 @@
 mod agent;
 mod edge;
 mod frame;
+mod hello;
 mod plan;
 
 pub use agent::{Agent, Config, Input, Neighbour, Output, Peer};
@@ -14,6 +15,7 @@ pub use edge::Late;
 pub use frame::{
     FrameError, FrameKind, HEADER_LEN, Header, MAX_BODY_LEN, PROTOCOL_VERSION, decode_header, encode_header,
 };
+pub use hello::{Hello, HelloError, MAX_HELLO_LEN};
 pub use plan::{Plan, RoundKind, Stage};
 
 /// A point in a driver's time, in nanoseconds since the run began.

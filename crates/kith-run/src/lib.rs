@@ -9,6 +9,7 @@
 mod observer;
 mod outcome;
 mod plan;
+mod rates;
 mod run;
 mod spec;
 mod state;

@@ -1,6 +1,6 @@
 //! What a run reports while it goes.
 
-use kith_core::Event;
+use kith_core::{AgentId, Digest, Event, Round};
 
 use crate::Moment;
 
@@ -46,6 +46,12 @@ pub trait Observer {
     fn phase(&mut self, _phase: Phase) {}
     /// Some rounds are done; called at least every few rounds, so it must be cheap.
     fn progress(&mut self, _progress: &Progress) {}
+    /// Whether rows are digested after every round, for [`Observer::digest`]: slower.
+    fn wants_digests(&self) -> bool {
+        false
+    }
+    /// The digest of an agent's trained row after a round.
+    fn digest(&mut self, _round: Round, _agent: AgentId, _digest: Digest) {}
     /// A round comes next: what is kept now, a run can go on from. Called before every round, so it must be cheap where
     /// nothing is kept.
     fn before_round(&mut self, _moment: &mut Moment<'_>) {}

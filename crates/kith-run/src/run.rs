@@ -10,7 +10,7 @@ use kith_protocol::{Plan, RoundKind};
 use kith_subspace::Growth;
 use thiserror::Error;
 
-use crate::{Observer, Outcome, Phase, Progress, RoundPlan, TrainSpec, plan};
+use crate::{Observer, Outcome, Phase, Progress, RoundPlan, TrainSpec, plan, rates};
 
 /// What is learned, by whom, and how.
 #[derive(Clone)]
@@ -76,6 +76,7 @@ pub struct Run<'a, E: Engine> {
     pub(crate) phase: Option<Phase>,
     pub(crate) losses: (f64, u64),
     pub(crate) accuracy: Option<f64>,
+    pub(crate) tested: Option<Round>,
 }
 
 impl<'a, E: Engine> Run<'a, E> {
@@ -114,6 +115,7 @@ impl<'a, E: Engine> Run<'a, E> {
             phase: None,
             losses: (0.0, 0),
             accuracy: None,
+            tested: None,
         })
     }
 
@@ -202,6 +204,8 @@ impl<'a, E: Engine> Run<'a, E> {
         if round.stage.leg.computes() {
             let local_steps = self.work.train.local_steps;
             let first = round.stage.index * local_steps;
+            let at = |index: u64| self.position(round.stage.task, index, index * local_steps);
+            rates::report(&self.work, round, self.plan.train_rounds[round.stage.task.index()], at, observer);
             self.train(round, first..first + local_steps, observer)?;
         }
         Ok(())
@@ -297,6 +301,9 @@ impl<'a, E: Engine> Run<'a, E> {
             agent_steps: self.outcome.agent_steps,
             accuracy: self.accuracy,
         });
+        if observer.wants_digests() {
+            round.rows.iter().for_each(|row| observer.digest(round.round, row.agent, self.row_digest(row.agent)));
+        }
     }
 
     /// Tests the agents of a round on every task seen.
@@ -313,9 +320,16 @@ impl<'a, E: Engine> Run<'a, E> {
                 row.push(value);
             }
         }
+        self.tested = Some(round.round);
         let all: Vec<f64> = accuracy.iter().flatten().copied().collect();
         self.accuracy = Some(all.iter().sum::<f64>() / all.len().max(1) as f64);
         accuracy
+    }
+
+    /// Whether agents were tested in this round.
+    #[must_use]
+    pub fn has_tested(&self, round: Round) -> bool {
+        self.tested == Some(round)
     }
 
     /// Makes rows whole again, after a task's last round or where a run stops within a task.

@@ -41,6 +41,8 @@ impl<E: Engine> Run<'_, E> {
             steps_per_epoch: _,
             // Whoever holds a clock times the rest anew.
             phase: _,
+            // Asked within a round only.
+            tested: _,
             losses: (loss, steps),
             accuracy,
         } = self;

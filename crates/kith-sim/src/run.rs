@@ -1,6 +1,6 @@
 //! The simulator's driver: takes rounds from the timeline and hands them to the arithmetic, checkers looking on.
 
-use kith_core::{AgentId, Round, Tape, TapeError, TaskId};
+use kith_core::{AgentId, Event, Key, Round, Tape, TapeError, TaskId};
 use kith_engine::Engine;
 use kith_method::{Cohort, ExchangeKind};
 use kith_protocol::{Agent, Config, Neighbour, RoundKind};
@@ -11,7 +11,7 @@ use crate::check::{CheckError, Checks};
 use crate::link::{Links, nanoseconds};
 use crate::resume::Told;
 use crate::timeline::{Settings, Step, Timeline};
-use crate::{Fault, LinkSpec};
+use crate::{Fault, FaultKind, LinkSpec};
 
 /// Everything that a simulated run is made of.
 pub struct Experiment<'a> {
@@ -187,7 +187,11 @@ impl<'a, E: Engine> Simulation<'a, E> {
                 checks.rejoined(agent);
             }
         }
+        self.report_faults(plan, observer);
         self.run.compute(plan, observer)?;
+        if self.run.has_tested(plan.round) {
+            self.report_bytes(plan, observer);
+        }
         let mixings = self.run.mixings(plan);
         if let Some(checks) = &mut self.checks {
             checks.before_exchange(self.run.cohort(), plan.stage.leg, &mixings);
@@ -211,6 +215,7 @@ impl<'a, E: Engine> Simulation<'a, E> {
             checks.end_task(self.run.cohort(), &agents, plan.round)?;
         }
         self.run.measure(plan, observer);
+        self.report_bytes(plan, observer);
         self.run.enter_memory(observer);
         self.basis_bytes = 0;
         for agent in self.run.proposers(&agents) {
@@ -220,8 +225,33 @@ impl<'a, E: Engine> Simulation<'a, E> {
         }
         self.run.record_memory(plan, observer);
         let seconds = self.timeline.now().0 as f64 / 1e9;
-        observer.event(&group(plan, kith_core::Key::SimulatedSeconds, None, seconds));
+        observer.event(&group(plan, Key::SimulatedSeconds, None, seconds));
+        let [computed, waited] = self.timeline.split_seconds();
+        observer.event(&group(plan, Key::ComputeSeconds, None, computed));
+        observer.event(&group(plan, Key::WaitingSeconds, None, waited));
         Ok(())
+    }
+
+    /// Reports faults that struck as the round began.
+    fn report_faults(&self, plan: &RoundPlan, observer: &mut dyn Observer) {
+        for (fault, at) in self.timeline.struck(plan.round) {
+            let key = match fault.kind {
+                FaultKind::Crash => Key::Crash,
+                FaultKind::Restart => Key::Restart,
+                FaultKind::LinkDown => Key::LinkDown,
+                FaultKind::LinkUp => Key::LinkUp,
+                FaultKind::Straggler => Key::Straggler,
+            };
+            let event = group(plan, key, fault.peer, at.0 as f64 / 1e9);
+            observer.event(&Event { agent: Some(AgentId(fault.agent)), ..event });
+        }
+    }
+
+    /// Reports what an agent has sent so far, where its accuracy is known.
+    fn report_bytes(&self, plan: &RoundPlan, observer: &mut dyn Observer) {
+        let agents = self.run.work().graph.agents();
+        let sent: u64 = (0..agents).map(|agent| self.timeline.traffic().total(AgentId::from(agent))).sum();
+        observer.event(&group(plan, Key::BytesSent, None, sent as f64 / agents as f64));
     }
 
     fn finish(mut self, observer: &mut dyn Observer) -> Result<(Outcome, Cohort<E>), SimError> {

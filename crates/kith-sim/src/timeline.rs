@@ -82,6 +82,10 @@ pub struct Timeline {
     next: Round,
     waiting_since: Vec<Time>,
     waited: Vec<u64>,
+    /// Nanoseconds that all agents together computed.
+    computed: u64,
+    /// Faults that struck, by the round that began.
+    struck: BTreeMap<Round, Vec<(Fault, Time)>>,
     payload_len: u64,
     full_len: u64,
     basis_len: BTreeMap<TaskId, u64>,
@@ -112,6 +116,8 @@ impl Timeline {
             next: Round(0),
             waiting_since: vec![Time(0); count],
             waited: vec![0; count],
+            computed: 0,
+            struck: BTreeMap::new(),
             payload_len: 0,
             full_len: 0,
             basis_len: BTreeMap::new(),
@@ -157,6 +163,18 @@ impl Timeline {
         let waited: u64 = self.waited.iter().sum();
         let total = self.now.0 as f64 * self.agents.len() as f64;
         if total == 0.0 { 0.0 } else { waited as f64 / total }
+    }
+
+    /// Seconds that an agent computed, and waited for its neighbours, so far: means over agents.
+    #[must_use]
+    pub fn split_seconds(&self) -> [f64; 2] {
+        let agents = self.agents.len() as f64 * 1e9;
+        [self.computed as f64 / agents, self.waited.iter().sum::<u64>() as f64 / agents]
+    }
+
+    /// Faults that struck as agents began a round, with the time on the virtual clock.
+    pub fn struck(&self, round: Round) -> impl Iterator<Item = &(Fault, Time)> {
+        self.struck.get(&round).into_iter().flatten()
     }
 
     /// Digest of every decision so far: who mixed what when, not the numbers.
@@ -229,7 +247,9 @@ impl Timeline {
                 return None;
             };
             self.fired[index] = true;
-            let fault = &self.settings.faults[index];
+            let fault = self.settings.faults[index].clone();
+            let next = self.agents[leader.index()].round();
+            self.struck.entry(next).or_default().push((fault.clone(), self.now));
             self.mend(AgentId(fault.agent), AgentId(fault.peer.unwrap_or(fault.agent)));
             return None;
         }
@@ -358,6 +378,7 @@ impl Timeline {
             }
             RoundKind::Train | RoundKind::Consensus => 0,
         };
+        self.computed += work;
         self.push(self.now.after(work), Event::Computed(agent));
     }
 
@@ -410,6 +431,7 @@ impl Timeline {
                 _ => continue,
             }
             self.fired[index] = true;
+            self.struck.entry(round).or_default().push((fault, self.now));
         }
     }
 

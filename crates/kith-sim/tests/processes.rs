@@ -3,13 +3,13 @@
 mod common;
 
 use common::Small;
-use kith_core::{AgentId, Digest, Digester, Round, TaskId};
+use kith_core::{AgentId, Digest, Digester, Round, Tape, TaskId};
 use kith_engine::NativeEngine;
-use kith_method::{Agreement, Cohort, ExchangeKind, PayloadError, PayloadForm, Preset};
+use kith_method::{Agreement, Cohort, ExchangeKind, PayloadError, PayloadForm, Preset, decode_basis};
 use kith_run::{RoundPlan, Row, Run, Work, neighbours, senders};
 use kith_subspace::Growth;
 
-const PROCESSES: [&[u32]; 3] = [&[0], &[1, 2], &[3, 4]];
+const PROCESSES: [&[u32]; 4] = [&[0], &[1, 4], &[2], &[3, 5]];
 
 fn process<'a>(small: &Small, work: &Work<'a>, hosted: &[u32]) -> Run<'a, NativeEngine> {
     let hosted: Vec<AgentId> = hosted.iter().copied().map(AgentId).collect();
@@ -28,17 +28,32 @@ fn whole_round(run: &Run<'_, NativeEngine>, round: Round) -> Option<RoundPlan> {
     Some(RoundPlan { round, stage, rows: run.cohort().hosted().iter().map(row).collect(), joins: Vec::new() })
 }
 
-/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round.
-fn in_processes(small: &Small) -> Digest {
+/// The same process started again, from the state of the one that was there.
+fn again<'a>(small: &Small, work: &Work<'a>, mut old: Run<'a, NativeEngine>) -> Run<'a, NativeEngine> {
+    let hosted: Vec<u32> = old.cohort().hosted().iter().map(|agent| agent.0).collect();
+    let mut bytes = Vec::new();
+    old.carry(&mut Tape::recording(&mut bytes)).expect("a vector takes everything");
+    let mut fresh = process(small, work, &hosted);
+    fresh.begin(old.task().expect("a task has begun")).expect("it begins");
+    fresh.carry(&mut Tape::playing(&mut bytes.as_slice())).expect("it is the same process");
+    fresh
+}
+
+/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round; all processes
+/// are started again before each of the rounds `cuts`.
+fn in_processes(small: &Small, cuts: &[u64]) -> Digest {
     small.with(|work| {
         let mut runs: Vec<_> = PROCESSES.iter().map(|hosted| process(small, &work, hosted)).collect();
         let mut begins = true;
         for round in (0..).map(Round) {
             let Some(stage) = runs[0].plan().stage(round) else { break };
+            if begins {
+                runs.iter_mut().for_each(|run| run.begin(stage.task).expect("it begins"));
+            }
+            if cuts.contains(&round.0) {
+                runs = runs.into_iter().map(|run| again(small, &work, run)).collect();
+            }
             for run in &mut runs {
-                if begins {
-                    run.begin(stage.task).expect("it begins");
-                }
                 let plan = whole_round(run, round).expect("within the run");
                 run.compute(&plan, &mut ()).expect("it computes");
                 run.cohort_mut().offer(round, stage.leg, &plan.agents());
@@ -74,12 +89,11 @@ fn in_processes(small: &Small) -> Digest {
             }
         }
         let mut digester = Digester::default();
-        for run in &runs {
-            for &agent in run.cohort().hosted() {
-                let mut row = vec![0.0; run.cohort().row_len()];
-                run.cohort().whole_row(agent, &mut row);
-                digester.floats(&row);
-            }
+        let mut row = vec![0.0; runs[0].cohort().row_len()];
+        for agent in (0..work.graph.agents()).map(AgentId::from) {
+            let run = runs.iter().find(|run| run.cohort().hosted().contains(&agent)).expect("somebody hosts it");
+            run.cohort().whole_row(agent, &mut row);
+            digester.floats(&row);
         }
         digester.finish()
     })
@@ -93,23 +107,25 @@ fn grow(runs: &mut [Run<'_, NativeEngine>], task: TaskId) {
     let proposed = runs[0].propose(leader, task).expect("a proposal");
     let bytes = Cohort::<NativeEngine>::encode_basis(&proposed);
     assert_eq!(bytes.len(), proposed.iter().map(Growth::wire_len).sum::<usize>(), "encoded and computed length");
-    let growths = runs[1].cohort().decode_basis(&bytes).expect("growths");
+    let growths = decode_basis(runs[1].cohort().layout(), &bytes).expect("growths");
     let more = [bytes.as_slice(), &[0]].concat();
-    assert!(runs[1].cohort().decode_basis(&more).is_err() && runs[1].cohort().decode_basis(&bytes[1..]).is_err());
+    let layout = runs[1].cohort().layout();
+    assert!(decode_basis(layout, &more).is_err() && decode_basis(layout, &bytes[1..]).is_err());
     runs.iter_mut().for_each(|run| run.adopt(leader, task, &growths).expect("it fits"));
 }
 
 #[test]
-fn cohorts_in_three_processes_give_the_bits_of_one_for_every_exchange() {
+fn cohorts_in_several_processes_give_the_bits_of_one_for_every_exchange() {
     for preset in Preset::ALL.into_iter().filter(|preset| preset.parts().exchange.kind != ExchangeKind::None) {
-        let mut small = Small::new(preset);
+        let mut small = Small { graph: "ring:6", ..Small::new(preset) };
         small.tasks = 2;
         small.train.rounds_per_task = Some(6);
         if let Some(memory) = &mut small.parts.memory {
             memory.consensus_rounds = 2;
         }
         let (one, _) = small.run().expect("the run and its checks succeed");
-        assert_eq!(in_processes(&small), one.parameter_digest, "{preset:?}");
+        assert_eq!(in_processes(&small, &[]), one.parameter_digest, "{preset:?}");
+        assert_eq!(in_processes(&small, &[1, 4, 9, 14]), one.parameter_digest, "{preset:?}, processes started again");
     }
 }
 

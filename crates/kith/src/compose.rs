@@ -2,21 +2,25 @@
 
 use std::io::Read;
 
+use kith_burn::BurnError;
 use kith_core::{Digest, Network, NetworkError, Seeds, Shape, Tape};
 use kith_data::{DataError, Scenario, SearchPath};
-use kith_engine::{EngineError, NativeEngine, Objective};
+use kith_engine::{Engine, EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Mixing};
 use kith_sim::{Checked, Observer, Outcome, SimError, StartFrom, Work};
 use thiserror::Error;
 
 use crate::config::{DataProblem, DataShape, NetworkFamily, ResolvedArm, check_against_data};
+use crate::device::OpenDevice;
 use crate::weights;
 
-/// How to run an arm; nothing here changes a result.
-#[derive(Clone, Copy, Debug)]
+/// How to run an arm; nothing here changes a result, but by rounding.
+#[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Threads of the engine.
+    /// Threads of the native engine.
     pub threads: usize,
+    /// Where the arithmetic runs.
+    pub device: OpenDevice,
     /// Whether the checkers watch.
     pub check: bool,
 }
@@ -39,6 +43,9 @@ pub enum RunError {
     /// The engine cannot be used.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] BurnError),
     /// The run failed.
     #[error(transparent)]
     Run(#[from] SimError),
@@ -118,7 +125,8 @@ fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem 
     DataProblem { path, message: error.to_string(), accepted }
 }
 
-/// Runs an arm in the simulator, from its start or from the state that a checkpoint holds.
+/// Runs an arm in the simulator, from its start or from the state that a checkpoint holds. `prepared` sees what it is made
+/// of before anything is trained.
 ///
 /// # Errors
 /// Whatever does not fit, and training that diverges.
@@ -127,11 +135,12 @@ pub fn run_arm(
     search: &SearchPath,
     options: RunOptions,
     state: Option<&mut dyn Read>,
+    prepared: &mut dyn FnMut(&Parts),
     observer: &mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
-    let engine =
-        NativeEngine::new(Objective::Network(parts.network.clone()), options.threads)?.with_seeds(Seeds::new(arm.seed));
+    prepared(&parts);
+    let seeds = Seeds::new(arm.seed);
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
         work: parts.work(arm),
@@ -139,6 +148,29 @@ pub fn run_arm(
         faults: arm.faults.clone(),
         checked: if watched { Checked::Yes } else { Checked::No },
     };
+    let network = parts.network.clone();
+    match options.device {
+        OpenDevice::Cpu => {
+            let engine = NativeEngine::new(Objective::Network(network), options.threads)?;
+            drive(engine.with_seeds(seeds), experiment, state, observer)
+        }
+        #[cfg(feature = "gpu")]
+        OpenDevice::Gpu(opened) => {
+            let engine = kith_burn::BurnEngine::new(network, opened)?;
+            drive(engine.with_seeds(seeds), experiment, state, observer)
+        }
+        #[cfg(not(feature = "gpu"))]
+        OpenDevice::Gpu(opened) => Err(BurnError::NotBuilt { name: opened.backend().name() }.into()),
+    }
+}
+
+/// Runs, or goes on from where a state was written.
+fn drive<E: Engine>(
+    engine: E,
+    experiment: kith_sim::Experiment<'_>,
+    state: Option<&mut dyn Read>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, RunError> {
     let (outcome, _) = match state {
         None => kith_sim::run(engine, experiment, observer)?,
         Some(state) => kith_sim::resume(engine, experiment, &mut Tape::playing(state), observer)?,

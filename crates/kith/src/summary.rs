@@ -36,6 +36,20 @@ pub const NUMBERS: [&str; 26] = [
     "evaluate_seconds",
 ];
 
+/// Whether a number is of the machine and the hour, and differs when a run is repeated.
+#[must_use]
+pub fn is_of_the_machine(key: &str) -> bool {
+    [
+        "agent_steps_per_second",
+        "rounds_per_second",
+        "wall_seconds",
+        "train_seconds",
+        "evaluate_seconds",
+        "peak_rss_bytes",
+    ]
+    .contains(&key)
+}
+
 /// What `summary.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {

@@ -1,4 +1,4 @@
-//! Tables for a terminal.
+//! Tables, and how a terminal shows them.
 
 /// How a column is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,11 +7,33 @@ pub(crate) enum Align {
     Right,
 }
 
+/// Whether a cell stands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Weight {
+    #[default]
+    Plain,
+    /// The best of its column: bold, where the form has bold.
+    Best,
+}
+
+/// A cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) weight: Weight,
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), weight: Weight::Plain }
+    }
+}
+
 /// A table with a heading line and a rule under it.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     heading: Vec<(String, Align)>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
@@ -20,8 +42,18 @@ impl Table {
     }
 
     /// Adds a row; missing cells are empty.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<Cell>>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Names and sides of the columns.
+    pub(crate) fn heading(&self) -> &[(String, Align)] {
+        &self.heading
+    }
+
+    /// The cells, row by row; a row may be short.
+    pub(crate) fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
     }
 
     /// The table; every line ends with a line feed and carries no space at its end.
@@ -31,14 +63,15 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(column, (name, _))| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
                 cells.max().unwrap_or(0).max(name.chars().count())
             })
             .collect();
         let heading: Vec<String> = self.heading.iter().map(|(name, _)| name.clone()).collect();
         let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
         let mut text = String::new();
-        for cells in [&heading, &rule].into_iter().chain(&self.rows) {
+        let texts = |row: &Vec<Cell>| row.iter().map(|cell| cell.text.clone()).collect::<Vec<_>>();
+        for cells in [heading, rule].into_iter().chain(self.rows.iter().map(texts)) {
             let mut line = String::new();
             for (column, width) in widths.iter().enumerate() {
                 let cell = cells.get(column).map_or("", String::as_str);

@@ -122,7 +122,10 @@ fn mistakes_are_status_2_before_anything_is_trained() {
     let stderr = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
     let cases = [
         (small(&taken, &[]), "choose another place with --out DIR"),
-        (small(out.path(), &["--device", "cuda"]), "--device cuda: this version of kith has no engine for GPUs"),
+        (
+            small(out.path(), &["--device", "cuda"]),
+            "device cuda is not in this build; build kith with `--features cuda`",
+        ),
         (
             small(out.path(), &["--set", "train.batch_size=180"]),
             "--set train.batch_size=180: train.batch_size: a batch of 180",

@@ -19,7 +19,7 @@ const CLOCKED: [&str; 6] = [
 ];
 
 /// The quickstart, small, with checkpoints at ends of tasks and between.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 10] = [
     "--set",
     "data.tasks.count=3",
     "--set",
@@ -28,6 +28,8 @@ const SMALL: [&str; 8] = [
     "train.evaluate_every=5",
     "--set",
     "checkpoint.every_rounds=40",
+    "--set",
+    "output.log=[\"csv\", \"tensorboard\"]",
 ];
 
 fn command(arguments: &[&str]) -> Command {
@@ -63,8 +65,8 @@ fn run_directory(out: &Path) -> PathBuf {
     below(&below(out))
 }
 
-/// The results: every arm of the summary less what a clock said, and the metrics.
-fn results(directory: &Path) -> (Vec<Value>, String) {
+/// The results: every arm of the summary less what a clock said, and the metrics, their log, and what the arms were made of.
+fn results(directory: &Path) -> (Vec<Value>, [String; 3]) {
     let read = |name| std::fs::read_to_string(directory.join(name)).expect("it is there");
     let mut summary: Value = serde_json::from_str(&read("summary.json")).expect("it is JSON");
     let mut arms = summary["arms"].take().as_array().cloned().expect("arms are a list");
@@ -74,7 +76,7 @@ fn results(directory: &Path) -> (Vec<Value>, String) {
             fields.remove(*key).unwrap_or_else(|| panic!("the summary has {key}"));
         });
     }
-    (arms, read("metrics.jsonl"))
+    (arms, ["metrics.jsonl", "metrics.csv", "setup.json"].map(read))
 }
 
 /// Starts a run and kills it when it says for the `time`-th time that a task begins; whether that was soon enough.
@@ -87,14 +89,14 @@ fn killed_at(time: usize, arguments: &[&str]) -> bool {
     !child.wait().expect("it ends").success()
 }
 
-/// Every file below a folder with its bytes.
+/// Every file below a folder with its bytes, but the lock's: it says who looked last.
 fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in folder.read_dir().expect("it can be listed") {
         let path = entry.expect("it is there").path();
         if path.is_dir() {
             files.extend(content(&path));
-        } else {
+        } else if path.file_name().is_none_or(|name| name != ".lock") {
             let bytes = std::fs::read(&path).expect("it can be read");
             files.insert(path, bytes);
         }
@@ -125,7 +127,9 @@ fn a_run_that_is_killed_goes_on_to_the_results_of_one_that_is_not() {
         let resumed = run(&["--quiet", "--resume", text(&directory)]);
         assert!(resumed.status.success(), "{times:?}: {}", stderr(&resumed));
         let (arms, metrics) = results(&directory);
-        assert_eq!(metrics, whole.1, "killed at {times:?}: metrics");
+        for (metrics, whole) in metrics.iter().zip(&whole.1) {
+            assert_eq!(metrics, whole, "killed at {times:?}");
+        }
         assert_eq!(arms, whole.0, "killed at {times:?}: summary");
         let names: Vec<_> =
             checkpoints(&directory).iter().map(|path| path.file_name().map(ToOwned::to_owned)).collect();
@@ -233,7 +237,7 @@ fn exported_weights_are_what_another_run_starts_from() {
     let manifest: Value = serde_json::from_str(&manifest).expect("it is JSON");
     assert_eq!(manifest["start_weights"][0], kith_core::Digest::of(&bytes).to_string());
 
-    let narrow = run(&["--quiet", "--set", &start, "--set", "network.hidden=[7]", "--out", text(out.path())]);
+    let narrow = run(&["--quiet", "--set", &start, "--set", "network.hidden=[50, 50]", "--out", text(out.path())]);
     assert_eq!(narrow.status.code(), Some(2));
     assert!(stderr(&narrow).contains("tensor `fc1.weight` has shape"), "{}", stderr(&narrow));
     let twice = kith(&["export", text(&directory), "--agent", "3", "--out", text(&file)]);

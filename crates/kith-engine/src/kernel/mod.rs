@@ -23,7 +23,7 @@ mod skinny;
 
 pub(crate) use grid::{Grid, GridMut};
 pub(crate) use pages::prefer_huge_pages;
-pub(crate) use patches::{Window, patches, sum_patches};
+pub(crate) use patches::{patches, sum_patches};
 pub(crate) use planes::{affine, centred_products, combine_affine, deviation, mask, multiply, rectify, shift, sum};
 pub(crate) use pooling::{max_pool, max_pool_back, spread_mean, window_mean};
 pub(crate) use rows::{Start, axpy, combine, dot, scale, squared_norm};

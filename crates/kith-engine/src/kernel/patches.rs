@@ -4,29 +4,9 @@
 use super::shifts;
 #[cfg(target_arch = "x86_64")]
 use super::skinny::Machine;
-
-/// A square window that moves over images of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// Height and width of the images.
-    pub(crate) image: [usize; 2],
-    /// Height and width of the window.
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-    /// Places, down and across.
-    pub(crate) places: [usize; 2],
-}
+use crate::plan::Window;
 
 impl Window {
-    pub(crate) const fn pixels(&self) -> usize {
-        self.image[0] * self.image[1]
-    }
-
-    pub(crate) const fn area(&self) -> usize {
-        self.places[0] * self.places[1]
-    }
-
     /// Along one side: the places whose window's pixel `at` lies in the image, and the pixel of the first of them.
     pub(super) const fn inside(&self, side: usize, at: usize) -> (usize, usize, usize) {
         let Self { image, stride, padding, places, .. } = self;

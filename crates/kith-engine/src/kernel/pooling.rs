@@ -1,6 +1,6 @@
 //! Pooling of one image.
 
-use super::Window;
+use crate::plan::Window;
 
 /// Whether windows of two by two lie side by side: what nearly every network uses, and what vectors can do.
 const fn halves(window: Window) -> bool {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::Window;
 use super::lanes::{Avx2, Avx512, Lanes};
 use super::skinny::Machine;
+use crate::plan::Window;
 
 /// Writes the patches of `images` to the columns of `out`; see [`super::patches`].
 pub(super) fn patches(

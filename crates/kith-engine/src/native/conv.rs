@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use super::linear::base_weight;
 use super::pass::{Constraint, Target, Temporary};
-use super::plan::{Hold, Stage};
 use crate::kernel::{
-    self, Grid, GridMut, Shape, Update, Window, keep_only, patches, product_of_grids, scale_columns, sum_patches,
-    times, times_transposed,
+    self, Grid, GridMut, Shape, Update, keep_only, patches, product_of_grids, scale_columns, sum_patches, times,
+    times_transposed,
 };
+use crate::plan::{Hold, Stage, Window};
 
 /// Numbers of a patch matrix that is worked on at a time, unless one image has more.
 const PATCHES: usize = 1 << 17;

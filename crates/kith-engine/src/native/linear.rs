@@ -1,8 +1,8 @@
 //! Linear layers, `[batch, inputs] → [batch, outputs]`.
 
 use super::pass::{Constraint, Target, Temporary};
-use super::plan::{Hold, Stage};
 use crate::kernel::{Shape, Update, keep_only, scale_columns, times, times_transposed, transposed_times};
+use crate::plan::{Hold, Stage};
 
 /// The base of a weight in coordinates, `[outputs, inputs]`.
 pub(super) fn base_weight<'a>(base: Option<&'a [f32]>, at: usize, stage: &Stage<'_>) -> &'a [f32] {

@@ -3,14 +3,10 @@
 use kith_core::{AgentId, Matrix, Samples, TaskId};
 
 use super::buffer::{Buffer, NativeBlock};
-use super::plan::Stage;
 use super::visit::Goal;
 use super::{NativeEngine, Objective, Workspace};
+use crate::plan::{REPRESENTED, Stage};
 use crate::port::Score;
-
-/// Samples whose layer inputs are taken together: all of them in the published settings, so that statistics of batch
-/// normalisation are those of all.
-const REPRESENTED: usize = 256;
 
 /// Columns that a thread sums over all agents before the next; part of the result's rounding, so it never changes.
 const COLUMNS: usize = 2048;

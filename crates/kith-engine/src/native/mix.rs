@@ -4,8 +4,8 @@ use kith_core::{Layout, Role, Tensor};
 
 use super::NativeEngine;
 use super::buffer::NativeBlock;
-use super::plan;
 use crate::kernel::{self, Shape, Start, Update};
+use crate::plan;
 use crate::port::{Chart, Geometry, MixingPlan};
 
 /// Columns that are mixed together over a share of rows: what several rows read stays in the second-level cache.

@@ -5,18 +5,15 @@
 
 mod buffer;
 mod conv;
-mod dropout;
 mod linear;
 mod measure;
 mod mix;
 mod norm;
 mod pass;
-mod plan;
 mod pool;
 mod quadratic;
 mod registers;
 mod scores;
-mod step;
 mod visit;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +26,7 @@ use rayon::prelude::*;
 use crate::error::EngineError;
 use crate::initialise::initialise;
 use crate::kernel::Start;
+use crate::plan::Plan;
 use crate::port::{Engine, Geometry, MixingPlan, Score};
 
 pub use buffer::NativeBlock;
@@ -37,7 +35,6 @@ pub use visit::NativeVisit;
 
 use buffer::Buffer;
 use pass::Pass;
-use plan::Plan;
 use registers::Registers;
 use visit::Goal;
 

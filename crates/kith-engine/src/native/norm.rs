@@ -1,11 +1,8 @@
 //! Normalisation layers on planes `[channels, batch, pixels]`.
 
 use super::pass::Target;
-use super::step::{Places, Response, Trained, Value};
 use crate::kernel::{self, affine, centred_products, combine_affine, deviation};
-
-/// Added to variances.
-const TINY: f64 = 1e-5;
+use crate::plan::{NORM_TINY, Places, Response, Trained, Value};
 
 /// Adds a number's gradient to its place.
 fn put(into: &mut [f32], place: usize, target: Target, gradient: f64) {
@@ -29,7 +26,7 @@ pub(super) fn batch_norm(
         kernel::sum(x, &mut sum);
         let mean = (sum / count as f64) as f32;
         deviation(x, mean, &mut squares);
-        let inverse = (1.0 / (squares / count as f64 + TINY).sqrt()) as f32;
+        let inverse = (1.0 / (squares / count as f64 + NORM_TINY).sqrt()) as f32;
         statistics.copy_from_slice(&[mean, inverse]);
         let gain = row[places.gain + channel] * inverse;
         affine(y, x, gain, row[places.shift + channel] - gain * mean);
@@ -100,7 +97,7 @@ pub(super) fn evo_norm(
             own.clone().for_each(|channel| kernel::sum(&x[plane(channel)], &mut sum));
             let mean = (sum / numbers) as f32;
             own.clone().for_each(|channel| deviation(&x[plane(channel)], mean, &mut squares));
-            let inverse = (1.0 / (squares / numbers + TINY).sqrt()) as f32;
+            let inverse = (1.0 / (squares / numbers + NORM_TINY).sqrt()) as f32;
             statistics[2 * (image * groups + group)..][..2].copy_from_slice(&[mean, inverse]);
             for channel in own {
                 let inner = row[places.inner + channel];
@@ -180,11 +177,6 @@ pub(super) fn evo_norm_back(
     }
 }
 
-/// The channels whose squares count for channel `at`.
-fn neighbours(response: Response, channels: usize, at: usize) -> std::ops::Range<usize> {
-    at.saturating_sub(response.size / 2)..channels.min(at + response.size.div_ceil(2))
-}
-
 /// Local response normalisation; `scales` keeps `k + alpha · mean square`.
 pub(super) fn response(response: Response, channels: usize, x: &[f32], y: &mut [f32], scales: &mut [f32]) {
     let count = x.len() / channels;
@@ -192,7 +184,7 @@ pub(super) fn response(response: Response, channels: usize, x: &[f32], y: &mut [
     for channel in 0..channels {
         let scale = &mut scales[channel * count..(channel + 1) * count];
         scale.fill(response.k);
-        for other in neighbours(response, channels, channel) {
+        for other in response.neighbours(channels, channel) {
             for (scale, x) in scale.iter_mut().zip(&x[other * count..]) {
                 *scale += share * x * x;
             }
@@ -218,7 +210,7 @@ pub(super) fn response_back(
         *before = delta * scale.powf(-response.beta);
     }
     for channel in 0..channels {
-        for other in neighbours(response, channels, channel) {
+        for other in response.neighbours(channels, channel) {
             for at in 0..count {
                 let (own, its) = (channel * count + at, other * count + at);
                 before[its] -= share * x[its] * x[own] * delta[own] * scales[own].powf(-response.beta - 1.0);

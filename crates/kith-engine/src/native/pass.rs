@@ -2,17 +2,16 @@
 
 use std::ops::Range;
 
-use kith_core::{AgentId, Batches, Purpose, Samples};
+use kith_core::{AgentId, Batches, Samples};
 use rand_chacha::ChaCha8Rng;
 
 use super::buffer::Buffer;
 use super::conv::Conv;
-use super::plan::{Hold, Plan, Relu};
 use super::registers::Registers;
 use super::scores::{cross_entropy, largest};
-use super::step::{Op, Step, Value};
-use super::{dropout, linear, norm, pool};
+use super::{linear, norm, pool};
 use crate::kernel::{axpy, keep_only, mask, multiply, rectify};
+use crate::plan::{Hold, Op, Plan, Relu, Step, Value, draw_mask};
 use crate::port::{Point, Slot};
 
 /// Which gradient is wanted.
@@ -78,10 +77,7 @@ impl Pass {
         self.label(plan, batches.samples(), &indices);
         batches.read(agent, step, &indices, self.inputs_mut(plan));
         self.indices = indices;
-        // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
-        let label = (u64::from(plan.task.0) << 40) + step;
-        let drops = plan.steps.iter().any(|step| step.dropped.is_some());
-        self.stream = plan.seeds.filter(|_| drops).map(|seeds| seeds.agent(Purpose::Dropout, agent, label));
+        self.stream = plan.dropout_stream(agent, step);
     }
 
     /// Reads the samples at `indices`, as they are.
@@ -213,7 +209,7 @@ impl Pass {
         }
         if let (Some(dropped), Some(stream)) = (step.dropped, &mut self.stream) {
             let mask = &mut self.masks[index].as_mut()[..y.len()];
-            dropout::draw_mask(mask, dropped, stream);
+            draw_mask(mask, dropped, stream);
             multiply(y, mask);
         }
     }

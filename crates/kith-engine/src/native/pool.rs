@@ -1,7 +1,7 @@
 //! What moves numbers about: pooling, patches as rows, and planes turned into rows.
 
-use super::step::{Form, Value};
-use crate::kernel::{self, Window};
+use crate::kernel;
+use crate::plan::{Form, Value, Window};
 
 /// `y ←` the largest of every window, with its pixel.
 pub(super) fn max_pool(window: Window, x: &[f32], y: &mut [f32], places: &mut [u32]) {

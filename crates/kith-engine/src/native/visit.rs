@@ -4,10 +4,10 @@ use kith_core::{AgentId, Batches};
 
 use super::buffer::Buffer;
 use super::pass::{Constraint, Pass, Target};
-use super::plan::{Hold, Plan};
 use super::quadratic::Quadratic;
 use super::registers::Registers;
 use crate::kernel::{self, Shape, Update};
+use crate::plan::{Hold, Plan};
 use crate::port::{Point, Slot, Visit};
 
 /// What a visit's gradients are of.

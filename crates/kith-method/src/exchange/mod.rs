@@ -16,7 +16,7 @@ use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
 pub(crate) use payload::Wire;
-pub use payload::{PayloadError, PayloadForm, PayloadSpec};
+pub use payload::{PayloadError, PayloadForm, PayloadSpec, decode_basis};
 pub(crate) use update::GlobalUpdate;
 
 use crate::{Cohort, ExchangeKind, Order};

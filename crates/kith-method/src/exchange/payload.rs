@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kith_core::{AgentId, Leg, Round, Tape, TapeError};
+use kith_core::{AgentId, Layout, Leg, Round, Tape, TapeError};
 use kith_engine::Engine;
 use kith_subspace::Growth;
 use thiserror::Error;
@@ -92,7 +92,7 @@ impl PayloadSpec {
 /// What goes to and comes from agents of other processes.
 #[derive(Default)]
 pub(crate) struct Wire {
-    /// Agents of other processes that send to hosted ones, ascending, with those that they send to.
+    /// Agents of other processes that send to hosted ones, ascending, with all that they send to.
     senders: Vec<(AgentId, Vec<AgentId>)>,
     /// Whether anything leaves the process.
     open: bool,
@@ -110,9 +110,15 @@ impl Wire {
     pub(crate) fn new(weights: &[Vec<(AgentId, f64)>], hosted: &[AgentId]) -> Self {
         let mut senders: BTreeMap<AgentId, Vec<AgentId>> = BTreeMap::new();
         for &agent in hosted {
-            for (peer, _) in &weights[agent.index()] {
-                if hosted.binary_search(peer).is_err() {
-                    senders.entry(*peer).or_default().push(agent);
+            for (peer, _) in weights[agent.index()].iter().filter(|(peer, _)| hosted.binary_search(peer).is_err()) {
+                senders.entry(*peer).or_default();
+            }
+        }
+        // All of them, wherever they are: the place in this list is part of the order in which gradients are added.
+        for (agent, from) in weights.iter().enumerate() {
+            for (peer, _) in from {
+                if let Some(receivers) = senders.get_mut(peer) {
+                    receivers.push(AgentId::from(agent));
                 }
             }
         }
@@ -126,12 +132,12 @@ impl Wire {
         self.replicas.clear();
     }
 
-    /// Agents of other processes, with the hosted ones that they send to.
+    /// Agents of other processes that send to hosted ones, with all that they send to.
     pub(crate) fn senders(&self) -> impl Iterator<Item = (AgentId, &[AgentId])> {
         self.senders.iter().map(|(agent, receivers)| (*agent, receivers.as_slice()))
     }
 
-    /// Most hosted agents that one agent of another process sends to.
+    /// Most agents that one of them sends to.
     pub(crate) fn most_receivers(&self) -> usize {
         self.senders.iter().map(|(_, receivers)| receivers.len()).max().unwrap_or(0)
     }
@@ -187,6 +193,24 @@ fn bytes(row: &[f32]) -> Vec<u8> {
     row.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
+/// Reads what [`Cohort::encode_basis`] wrote for a network of this layout.
+///
+/// # Errors
+/// Bytes that are no growths, and growths of other layers.
+pub fn decode_basis(layout: &Layout, mut bytes: &[u8]) -> Result<Vec<Growth>, MethodError> {
+    let mut growths = Vec::new();
+    for (layer, tensor) in layout.projected().enumerate() {
+        let (growth, rest) =
+            Growth::take(tensor.cols, bytes).map_err(|source| MethodError::Memory { layer, source })?;
+        growths.push(growth);
+        bytes = rest;
+    }
+    if !bytes.is_empty() {
+        return Err(MethodError::BasisLength { excess: bytes.len() });
+    }
+    Ok(growths)
+}
+
 impl<E: Engine> Cohort<E> {
     /// Agents whose rows are computed here, ascending.
     #[must_use]
@@ -211,24 +235,6 @@ impl<E: Engine> Cohort<E> {
     #[must_use]
     pub fn encode_basis(growths: &[Growth]) -> Vec<u8> {
         growths.iter().flat_map(Growth::to_bytes).collect()
-    }
-
-    /// Reads what [`Cohort::encode_basis`] wrote, and sees whether it fits the memory.
-    ///
-    /// # Errors
-    /// Bytes that are no growths, and growths of other layers.
-    pub fn decode_basis(&self, mut bytes: &[u8]) -> Result<Vec<Growth>, MethodError> {
-        let mut growths = Vec::new();
-        for (layer, tensor) in self.layout().projected().enumerate() {
-            let (growth, rest) =
-                Growth::take(tensor.cols, bytes).map_err(|source| MethodError::Memory { layer, source })?;
-            growths.push(growth);
-            bytes = rest;
-        }
-        if !bytes.is_empty() {
-            return Err(MethodError::BasisLength { excess: bytes.len() });
-        }
-        Ok(growths)
     }
 
     /// Makes ready what these agents send in a leg whose local work is done: call it before [`Cohort::payload`].

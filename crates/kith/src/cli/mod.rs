@@ -4,8 +4,12 @@
 
 mod check;
 mod data;
+mod deploy;
 mod export;
+mod report;
 mod run;
+mod runs;
+mod sweep;
 mod topology;
 
 use std::ffi::OsString;
@@ -14,7 +18,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, Loaded, Overrides};
 
@@ -23,6 +27,7 @@ Examples:
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
   kith check experiments/codec-permuted-ring.toml
+  kith report runs/quickstart
   kith export RUN --agent 3 --arm codec
   kith topology inspect torus:4x4
   kith data list
@@ -41,14 +46,24 @@ struct Cli {
 enum Command {
     /// Run an experiment and write a run directory
     Run(run::RunArgs),
+    /// Run every run of an experiment's [sweep]; goes on where it was cut
+    Sweep(sweep::SweepArgs),
+    /// Look at run directories, compare and remove them
+    Runs(runs::RunsArgs),
+    /// Write the files that hand a sweep to a cluster
+    Deploy(deploy::DeployArgs),
     /// Check an experiment and show its resolved form; trains nothing
     Check(check::CheckArgs),
+    /// Make a page, tables or pictures of runs
+    Report(report::ReportArgs),
     /// Write the weights of an agent to a file that PyTorch reads
     Export(export::ExportArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
     Data(data::DataArgs),
+    #[command(hide = true, about = "One run of a sweep", after_help = "Started by kith sweep.")]
+    SweepRun(sweep::WorkerArgs),
 }
 
 /// The experiment file and what is laid over it.
@@ -69,21 +84,13 @@ struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
-    fn load(&self) -> Result<Loaded, ConfigError> {
-        let overrides = Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() };
-        config::load(&self.file, &overrides)
+    fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), seed: self.seed, arms: self.arm.clone() }
     }
-}
 
-/// Where the arithmetic runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The native engine, on all cores
-    Cpu,
-    /// Any GPU, through WebGPU
-    Wgpu,
-    /// An NVIDIA GPU
-    Cuda,
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        config::load(&self.file, &self.overrides())
+    }
 }
 
 /// Why a command failed: always status 2.
@@ -121,7 +128,12 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::SweepRun(arguments) => sweep::work(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
+        Command::Deploy(arguments) => deploy::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Device, ExperimentArgs, Failure, print_json, say};
+use super::{ExperimentArgs, Failure, print_json, say};
+use crate::device::{Device, OpenDevice};
 use crate::run::{self, Settings, Talk};
 
 const EXAMPLES: &str = "\
@@ -17,7 +18,8 @@ Examples:
   kith run experiments/quickstart.toml --resume runs/quickstart/20260131T235959Z-1a2b3c4d
   kith run experiments/codec-permuted-ring.toml --set arm.codec.memory.energy_threshold=0.99
 
-The run directory holds manifest.json, experiment.resolved.toml, metrics.jsonl, summary.json, two figures and checkpoints.
+The run directory holds manifest.json, experiment.resolved.toml, setup.json, metrics.jsonl, summary.json, two figures and
+checkpoints; `kith report` makes more of it.
 Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once. --resume goes on from there, or
 from the last checkpoint ([checkpoint] in the file says when one is written), to the same bits as a run that was not cut.";
 
@@ -50,16 +52,24 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
-    available(arguments.device)?;
+    let device = arguments.device.open().map_err(|error| Failure::new(&error))?;
     let loaded = arguments.experiment.load()?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         out: arguments.out.clone(),
+        sweep: None,
         resume: arguments.resume.clone(),
         threads: arguments.threads.map_or_else(cores, usize::from),
+        device,
         check: arguments.check,
         talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
     };
+    if let (false, OpenDevice::Gpu(_)) = (arguments.quiet, &settings.device) {
+        say(&format!("device {}\n", settings.device.label()));
+    }
+    if loaded.has_sweep() && !arguments.quiet {
+        say("note: the file's [sweep] is for kith sweep; this runs the file as it stands\n");
+    }
     let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
     if arguments.quiet {
         say(&format!("{}\n", report.directory.display()));
@@ -78,17 +88,5 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
             }
             ExitCode::from(1)
         }
-    })
-}
-
-/// Whether this build has the device.
-fn available(device: Device) -> Result<(), Failure> {
-    let name = match device {
-        Device::Cpu => return Ok(()),
-        Device::Wgpu => "wgpu",
-        Device::Cuda => "cuda",
-    };
-    Err(Failure {
-        text: format!("--device {name}: this version of kith has no engine for GPUs\naccepted: --device cpu"),
     })
 }

@@ -15,6 +15,7 @@ mod resolved;
 mod rules;
 mod spans;
 mod start;
+mod sweep;
 mod topology;
 mod written;
 
@@ -27,8 +28,10 @@ pub use network::{NetworkFamily, NetworkSpec, SpecHead};
 pub use render::Diagnostic;
 pub(crate) use render::closest;
 pub(crate) use resolve::preset_name;
-pub use resolved::{CheckpointSpec, ChecksSpec, Experiment, OutputSpec, ResolvedArm};
+pub use resolved::{CheckpointSpec, ChecksSpec, Experiment, LogFormat, OutputSpec, ResolvedArm};
 pub use rules::{DataProblem, DataShape, check_against_data};
+pub(crate) use sweep::describe;
+pub use sweep::{Filter, PlannedRun, Setting, SweepPlan, load_sweep, parse_sweep};
 pub use written::{FileExpectations, Overrides};
 
 use render::{Problem, Source};
@@ -61,6 +64,16 @@ pub enum ConfigError {
 impl ConfigError {
     fn one(diagnostic: Diagnostic) -> Self {
         Self::Invalid(vec![diagnostic])
+    }
+
+    /// With a line on the setting that a sweep chose.
+    fn noted(mut self, setting: &str) -> Self {
+        if let Self::Invalid(diagnostics) = &mut self
+            && !setting.is_empty()
+        {
+            diagnostics.iter_mut().for_each(|diagnostic| diagnostic.note(format!("in the sweep's {setting}")));
+        }
+        self
     }
 }
 
@@ -96,6 +109,7 @@ pub fn parse(name: &str, text: &str, overrides: &Overrides) -> Result<Loaded, Co
 }
 
 fn finish(written: Written, overrides: &Overrides, folder: &Path) -> Result<Loaded, ConfigError> {
+    sweep::check_shape(&written)?;
     let (experiment, located) = resolve::resolve(written, &overrides.arms, folder)?;
     Ok(Loaded { experiment, located })
 }
@@ -105,6 +119,12 @@ impl Loaded {
     #[must_use]
     pub fn file_expectations(&self) -> FileExpectations {
         self.located.written.expectations
+    }
+
+    /// Whether the file has a `[sweep]`, which only [`load_sweep`] looks into.
+    #[must_use]
+    pub fn has_sweep(&self) -> bool {
+        self.located.written.sweep.is_some()
     }
 
     /// A problem that showed only with the data, with the line of the key that it names.

@@ -83,6 +83,11 @@ impl Diagnostic {
         (&self.place, &self.path, &self.message) == (&other.place, &other.path, &other.message)
     }
 
+    /// Adds a line below.
+    pub(crate) fn note(&mut self, line: String) {
+        self.accepted.push(line);
+    }
+
     fn assemble(place: String, problem: Problem, arm: Option<&str>, excerpt: Option<Excerpt>) -> Self {
         let Problem { path, message, accepted } = problem;
         Self { place, path, message, arm: arm.map(str::to_owned), excerpt, accepted }

@@ -41,6 +41,7 @@ struct FileKeys {
 pub(crate) fn resolve(written: Written, only: &[String], folder: &Path) -> Result<(Experiment, Located), ConfigError> {
     let mut shared = written.base.clone();
     merge(&mut shared, &written.set);
+    merge(&mut shared, &written.over);
     let (arm_keys, file_keys) = split(shared);
     let file_node = Node { value: Value::Table(file_keys), origin: Origin::Default };
     let file: FileKeys = deserialise(&written, &file_node, "", None)?;
@@ -134,7 +135,24 @@ fn arm_trees(written: &Written, shared: Table) -> Result<Vec<(String, Table)>, C
             }
         }
     }
+    for (_, tree) in &mut trees {
+        merge(tree, &written.over);
+    }
     Ok(trees)
+}
+
+/// An arm's name and its keys so far, the preset's parts among them, before types and rules are looked at. Without a name, of the
+/// one arm of a file without arms.
+pub(crate) fn arm_preview(written: &Written, name: Option<&str>) -> Result<(String, Node), ConfigError> {
+    let mut shared = written.base.clone();
+    merge(&mut shared, &written.set);
+    merge(&mut shared, &written.over);
+    let trees = arm_trees(written, split(shared).0)?;
+    let arm = trees.into_iter().find(|(arm, _)| name.is_none_or(|name| name == arm));
+    let (name, tree) = arm.unwrap_or_default();
+    let mut full = defaults(method(written, &tree, Some(&name))?, tree.get("memory").is_some())?;
+    merge(&mut full, &tree);
+    Ok((name, Node { value: Value::Table(full), origin: Origin::Default }))
 }
 
 /// Whether an arm has a memory of its own, by its method or by its tables.
@@ -145,6 +163,7 @@ fn uses_memory(written: &Written, own: &Table) -> Result<bool, ConfigError> {
     let mut tree = written.base.clone();
     merge(&mut tree, own);
     merge(&mut tree, &written.set);
+    merge(&mut tree, &written.over);
     let projects = tree.get("chain").is_some_and(|chain| match &chain.value {
         Value::Array(links) => links.iter().any(|link| link.text() == Some("project")),
         _ => false,
@@ -172,7 +191,7 @@ fn method(written: &Written, tree: &Table, arm: Option<&str>) -> Result<Preset, 
     Err(written.error(&entry.node.origin, problem.accept(format!("accepted: {names}"))))
 }
 
-fn unknown_arm(path: String, name: &str, names: &[&str]) -> Problem {
+pub(crate) fn unknown_arm(path: String, name: &str, names: &[&str]) -> Problem {
     let mut problem = Problem::new(path, format!("there is no arm `{name}`"));
     if let Some(near) = closest(name, names.iter().copied()) {
         problem = problem.accept(format!("did you mean `{near}`?"));
@@ -188,15 +207,21 @@ fn known_arms(
     file_node: &Node,
 ) -> Result<(), ConfigError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
-        let problem = unknown_arm(String::new(), unknown, &names);
-        return Err(ConfigError::one(Diagnostic::at(format!("--arm {unknown}"), problem, None)));
-    }
+    known_names(only, &names)?;
     if let Some(unknown) = file.expect.keys().find(|name| !names.contains(&name.as_str())) {
         let origin = file_node.origin_of(&["expect".to_owned(), unknown.clone()]);
         return Err(written.error(&origin, unknown_arm(format!("expect.{unknown}"), unknown, &names)));
     }
     Ok(())
+}
+
+/// `--arm` names arms of the file.
+pub(crate) fn known_names(only: &[String], names: &[&str]) -> Result<(), ConfigError> {
+    let unknown = only.iter().find(|name| !names.contains(&name.as_str()));
+    unknown.map_or(Ok(()), |unknown| {
+        let problem = unknown_arm(String::new(), unknown, names);
+        Err(ConfigError::one(Diagnostic::at(format!("--arm {unknown}"), problem, None)))
+    })
 }
 
 type Checked = Result<ResolvedArm, Vec<Problem>>;

@@ -88,11 +88,24 @@ pub struct ChecksSpec {
 pub struct OutputSpec {
     /// Folder that run directories go to; `<name>/<time>-<hash>` is added.
     pub dir: String,
+    /// Logs beside `metrics.jsonl`, for tools that follow a run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogFormat>,
+}
+
+/// A form of live log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// `metrics.csv`: the events of `metrics.jsonl`.
+    Csv,
+    /// `tensorboard/ARM/`: event files; values of agents as their mean.
+    Tensorboard,
 }
 
 impl Default for OutputSpec {
     fn default() -> Self {
-        Self { dir: "runs".to_owned() }
+        Self { dir: "runs".to_owned(), log: Vec::new() }
     }
 }
 

@@ -99,6 +99,21 @@ impl Node {
         }
     }
 
+    /// The value without its places.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Text(text) => text.as_str().into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Float(number) => (*number).into(),
+            Value::Switch(switch) => (*switch).into(),
+            Value::Array(items) => items.iter().map(Self::to_json).collect(),
+            Value::Table(table) => {
+                let entries = table.0.iter().map(|entry| (entry.key.clone(), entry.node.to_json()));
+                serde_json::Value::Object(entries.collect())
+            }
+        }
+    }
+
     /// What kind of value it is, with its article.
     pub(crate) const fn kind(&self) -> &'static str {
         match self.value {

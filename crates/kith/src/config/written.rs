@@ -1,5 +1,6 @@
 //! The experiment file and the command line, as written.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::ConfigError;
@@ -14,7 +15,7 @@ pub(crate) const ARM_KEYS: [&str; 13] = [
 ];
 
 /// Keys of the file as a whole.
-const FILE_KEYS: [&str; 6] = ["name", "description", "expect", "output", "checkpoint", "arm"];
+const FILE_KEYS: [&str; 7] = ["name", "description", "expect", "output", "checkpoint", "sweep", "arm"];
 
 /// What the command line adds to a file.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,7 @@ pub struct Overrides {
 }
 
 /// The file's tables apart, with flags parsed but not yet worked in.
+#[derive(Clone)]
 pub(crate) struct Written {
     pub(crate) source: Source,
     /// The flags as typed, for messages.
@@ -40,6 +42,10 @@ pub(crate) struct Written {
     pub(crate) set: Table,
     /// Flags for one arm.
     pub(crate) set_arm: Vec<Entry>,
+    /// The `[sweep]` table, flags worked in.
+    pub(crate) sweep: Option<Entry>,
+    /// What a sweep lays over every arm, after all flags.
+    pub(crate) over: Table,
     /// Whether the file's expectations are set aside.
     pub(crate) expectations: FileExpectations,
 }
@@ -56,7 +62,7 @@ pub enum FileExpectations {
 impl FileExpectations {
     fn under(overrides: &Overrides, base: &mut Table) -> Self {
         let changes = |text: &String| {
-            !["expect", "output", "checkpoint"].contains(&text.split(['.', '=']).next().unwrap_or("").trim())
+            !["expect", "output", "checkpoint", "sweep"].contains(&text.split(['.', '=']).next().unwrap_or("").trim())
         };
         if overrides.set.iter().any(changes) && base.remove("expect").is_some() { Self::SetAside } else { Self::Judged }
     }
@@ -84,6 +90,8 @@ impl Written {
             arms: Vec::new(),
             set: Table::default(),
             set_arm: Vec::new(),
+            sweep: None,
+            over: Table::default(),
             expectations,
         };
         written.reject_unknown("", &written.base, &[&FILE_KEYS[..], &ARM_KEYS].concat())?;
@@ -96,7 +104,8 @@ impl Written {
         if let Some(seed) = overrides.seed {
             written.take_flag(format!("--seed {seed}"), &format!("seed={seed}"))?;
         }
-        written.reject_unknown("", &written.set, &[&FILE_KEYS[..5], &ARM_KEYS].concat())?;
+        written.reject_unknown("", &written.set, &[&FILE_KEYS[..6], &ARM_KEYS].concat())?;
+        written.take_sweep();
         Ok(written)
     }
 
@@ -116,7 +125,7 @@ impl Written {
         ConfigError::one(self.diagnostic(origin, problem, None))
     }
 
-    fn reject_unknown(&self, path: &str, table: &Table, known: &[&str]) -> Result<(), ConfigError> {
+    pub(crate) fn reject_unknown(&self, path: &str, table: &Table, known: &[&str]) -> Result<(), ConfigError> {
         let Some(entry) = table.0.iter().find(|entry| !known.contains(&entry.key.as_str())) else { return Ok(()) };
         let hint = closest(&entry.key, known.iter().copied())
             .map_or_else(|| format!("accepted: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
@@ -152,25 +161,24 @@ impl Written {
         Ok(())
     }
 
+    /// Takes `[sweep]` out of the file, with the flags that change it.
+    fn take_sweep(&mut self) {
+        let mut table = Table(self.base.remove("sweep").into_iter().collect());
+        merge(&mut table, &Table(self.set.remove("sweep").into_iter().collect()));
+        self.sweep = table.remove("sweep");
+    }
+
     /// Reads one `key.path=value`. A bare word that is not TOML is a string.
     fn take_flag(&mut self, shown: String, text: &str) -> Result<(), ConfigError> {
         let index = self.flags.len();
         self.flags.push(shown);
-        let parse = |text: &str| spans::parse(text, &|_| Origin::Flag(index));
-        let Some((key, value)) = text.split_once('=') else {
-            let shape = Problem::new("", "no `=` in it")
-                .accept("accepted: --set key.path=value, e.g. --set train.batch_size=32");
-            return Err(self.error(&Origin::Flag(index), shape));
-        };
-        let value = value.trim();
-        let bare = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_./~".contains(c));
-        let table = match parse(text) {
-            Err(_) if bare => parse(&format!("{key}=\"{value}\"")),
-            result => result,
-        };
-        let mut table = table.map_err(|SyntaxError { message, .. }| {
-            let problem = Problem::new("", message).accept("accepted: a TOML value or a bare word");
-            self.error(&Origin::Flag(index), problem)
+        let mut table = parse_flag(text, &|_| Origin::Flag(index)).map_err(|message| {
+            let accepted = if text.contains('=') {
+                "accepted: a TOML value or a bare word"
+            } else {
+                "accepted: --set key.path=value, e.g. --set train.batch_size=32"
+            };
+            self.error(&Origin::Flag(index), Problem::new("", message).accept(accepted))
         })?;
         if let Some(arms) = table.remove("arm") {
             match arms.node.value {
@@ -184,6 +192,18 @@ impl Written {
         merge(&mut self.set, &table);
         Ok(())
     }
+}
+
+/// Reads `key.path=value`; the value is TOML or a bare word. The error says what is wrong.
+pub(crate) fn parse_flag(text: &str, origin: &dyn Fn(Range<usize>) -> Origin) -> Result<Table, String> {
+    let (key, value) = text.split_once('=').ok_or("no `=` in it")?;
+    let value = value.trim();
+    let bare = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_./~".contains(c));
+    let table = match spans::parse(text, origin) {
+        Err(_) if bare => spans::parse(&format!("{key}=\"{value}\""), origin),
+        result => result,
+    };
+    table.map_err(|SyntaxError { message, .. }| message)
 }
 
 /// Names become file names: letters, digits, `-`, `_` and `.`.

@@ -7,17 +7,30 @@ use std::path::{Path, PathBuf};
 use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::lock::{self, Lock};
 use super::{RunError, process};
-use crate::config::ResolvedArm;
+use crate::config::{ResolvedArm, Setting};
+use crate::device::OpenDevice;
 
-/// A new directory `<dir>/<name>/<time>-<hash>/`.
-#[derive(Clone, Debug)]
+/// A directory that this process works in: `<dir>/<name>/<time>-<hash>/`, or where a sweep has it.
+#[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
+    origin: Origin,
+    /// Held while the process works; none where the caller holds it, or the file system has no locks.
+    _lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Made for this run.
+    New,
+    /// There before.
+    There,
 }
 
 /// `manifest.json`: what ran, where and when. Nothing here is needed to repeat the run but the version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of kith.
     pub kith_version: String,
@@ -31,9 +44,9 @@ pub struct Manifest {
     pub experiment_hash: Digest,
     /// Seeds of the arms, in order.
     pub seeds: Vec<u64>,
-    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count.
+    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count; D3, alike up to rounding.
     pub grade: String,
-    /// Device.
+    /// Device: `cpu`, or how it is reached and the adapter's name.
     pub device: String,
     /// Threads of the engine.
     pub threads: usize,
@@ -47,6 +60,9 @@ pub struct Manifest {
     pub ended: Option<String>,
     /// The command line.
     pub argv: Vec<String>,
+    /// What a sweep set, by dotted key; empty for other runs.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub setting: Setting,
     /// SHA-256 of the weights that each arm started with, in order; none where they were drawn. Absent where all were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub start_weights: Vec<Option<Digest>>,
@@ -56,7 +72,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    pub(crate) fn new(experiment: &crate::config::Experiment, hash: Digest, threads: usize) -> Self {
+    pub(crate) fn new(
+        experiment: &crate::config::Experiment,
+        hash: Digest,
+        threads: usize,
+        device: &OpenDevice,
+    ) -> Self {
         let start = |arm: &ResolvedArm| arm.train.start_from.as_ref().and_then(|start| start.sha256);
         let start_weights: Vec<_> = experiment.arms.iter().map(start).collect();
         Self {
@@ -66,16 +87,27 @@ impl Manifest {
             experiment: experiment.name.clone(),
             experiment_hash: hash,
             seeds: experiment.arms.iter().map(|arm| arm.seed).collect(),
-            grade: "D0".to_owned(),
-            device: "cpu".to_owned(),
+            grade: device.grade().to_owned(),
+            device: device.label(),
             threads,
             host_cores: std::thread::available_parallelism().map_or(1, usize::from),
             host_os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             started: process::now().1,
             ended: None,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            setting: Setting::new(),
             start_weights: if start_weights.iter().any(Option::is_some) { start_weights } else { Vec::new() },
             resumed: Vec::new(),
+        }
+    }
+
+    /// Notes that the run goes on, maybe elsewhere.
+    pub(crate) fn go_on(&mut self, device: &OpenDevice) {
+        let label = device.label();
+        if self.device != label {
+            self.device = format!("{}, then {label}", self.device);
+            // Before or after, some of it ran where bits are not the CPU's.
+            self.grade = "D3".to_owned();
         }
     }
 }
@@ -89,22 +121,36 @@ impl RunDirectory {
         for attempt in 1.. {
             let path = parent.join(if attempt == 1 { leaf.clone() } else { format!("{leaf}-{attempt}") });
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Ok(Self::new(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 1000 => {}
                 Err(source) => return Err(RunError::output("create", &path, source)),
             }
         }
-        Ok(Self { path: parent })
+        Ok(Self::new(parent))
     }
 
-    /// A directory that is there already.
+    fn new(path: PathBuf) -> Self {
+        // The directory is new, so the lock only tells others; a file system without locks is no reason not to run.
+        let lock = lock::claim(&path).ok().flatten();
+        Self { path, origin: Origin::New, _lock: lock }
+    }
+
+    /// A directory whose lock the caller holds.
+    pub(crate) fn given(path: &Path) -> Self {
+        Self { path: path.to_owned(), origin: Origin::There, _lock: None }
+    }
+
+    /// A directory that is there already. Whether another process is at it shows when its metrics are opened.
     pub(crate) fn existing(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        let lock = lock::claim(path).ok().flatten();
+        Self { path: path.to_owned(), origin: Origin::There, _lock: lock }
     }
 
     /// Takes the directory away again: for runs that failed before anything was measured.
     pub(crate) fn discard(&self) {
-        let _ = fs::remove_dir_all(&self.path);
+        if self.origin == Origin::New {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -123,6 +169,13 @@ impl RunDirectory {
         let mut text = serde_json::to_string_pretty(value)
             .map_err(|source| RunError::output("write", &self.path.join(name), source.into()))?;
         text.push('\n');
+        self.write(name, &text)
+    }
+
+    /// As [`write_json`](Self::write_json), on one line: for what only programs read.
+    pub(crate) fn write_compact(&self, name: &str, value: &impl Serialize) -> Result<(), RunError> {
+        let text = serde_json::to_string(value)
+            .map_err(|source| RunError::output("write", &self.path.join(name), source.into()))?;
         self.write(name, &text)
     }
 
@@ -198,6 +251,11 @@ impl Metrics {
         self.to_cut
     }
 
+    /// Bytes of all lines so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether nothing was measured yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -212,6 +270,13 @@ impl Metrics {
 
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.is_some()
+    }
+
+    /// What was written so far is in the file; a failure is kept.
+    pub(crate) fn make_visible(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.file.flush().err();
+        }
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), RunError> {

@@ -3,51 +3,74 @@
 mod checkpoint;
 mod directory;
 mod export;
-mod figures;
-mod plot;
+mod lock;
+mod logs;
 mod process;
 mod progress;
 mod recorder;
-mod report;
 mod resume;
+mod setup;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
-use kith_core::Digest;
+use kith_core::{Digest, Round};
 use kith_data::SearchPath;
 use kith_sim::SimError;
 use thiserror::Error;
 
 pub use checkpoint::CheckpointError;
+pub(crate) use checkpoint::forget as forget_checkpoints;
 pub use directory::Manifest;
 pub use export::{ExportError, Exported, export};
+pub use lock::Owner;
+pub(crate) use lock::{claim, holder};
+pub(crate) use process::{Interrupt, host, now};
+pub(crate) use progress::ProgressLine;
 pub use progress::Talk;
 pub use resume::ResumeError;
+pub(crate) use tables::overview;
 
 use crate::compose::{self, RunOptions};
-use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Verdict, judge};
+use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
+use crate::device::OpenDevice;
+use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
-use directory::{Metrics, RunDirectory};
-use figures::Series;
-use process::Interrupt;
+use directory::Metrics;
+pub(crate) use directory::RunDirectory;
+use logs::Logs;
 use progress::Display;
-use recorder::{Curve, Identity, Recorder};
+use recorder::{Identity, Recorder};
 use resume::{Cut, Found};
+pub(crate) use setup::{Setup, Setups};
 
-/// How to run; nothing here changes a result.
+/// How to run; nothing here changes a result, but by rounding.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
+    /// Where a sweep has the run, if one does.
+    pub sweep: Option<SweepPlace>,
     /// Run directory of a run that was cut, to go on in.
     pub resume: Option<PathBuf>,
     /// Threads of the engine.
     pub threads: usize,
+    /// Where the arithmetic runs; on a GPU results differ by rounding.
+    pub device: OpenDevice,
     /// Whether the simulator's checkers watch.
     pub check: bool,
     /// Whether progress is shown.
     pub talk: Talk,
+}
+
+/// The place of a run in a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepPlace {
+    /// The run directory; the caller holds its lock.
+    pub directory: PathBuf,
+    /// What the sweep set.
+    pub setting: Setting,
 }
 
 /// What a run left.
@@ -80,6 +103,9 @@ pub enum RunError {
     /// The experiment cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The figures cannot be drawn.
+    #[error(transparent)]
+    Figures(#[from] ReportError),
     /// An arm failed. Arms before it are in the run directory.
     #[error("arm `{arm}`: {source}")]
     Arm {
@@ -128,7 +154,8 @@ struct Running<'a> {
     directory: RunDirectory,
     metrics: Metrics,
     summary: Summary,
-    series: Vec<Series>,
+    setups: Setups,
+    logs: Logs,
     /// The mean weights of the first arm.
     first: Option<Vec<f32>>,
 }
@@ -136,7 +163,6 @@ struct Running<'a> {
 /// What an arm left.
 struct Done {
     summary: ArmSummary,
-    curve: Curve,
     /// The mean of its agents' parameters.
     mean: Vec<f32>,
 }
@@ -183,10 +209,16 @@ impl<'a> Running<'a> {
         hash: Digest,
     ) -> Result<(Self, Manifest, Option<Cut>), RunError> {
         let experiment = &loaded.experiment;
-        let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
-        let directory = RunDirectory::create(&base, &experiment.name, &hash)?;
+        let directory = match &settings.sweep {
+            Some(place) => RunDirectory::given(&place.directory),
+            None => {
+                let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
+                RunDirectory::create(&base, &experiment.name, &hash)?
+            }
+        };
         directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
-        let manifest = Manifest::new(experiment, hash, settings.threads);
+        let mut manifest = Manifest::new(experiment, hash, settings.threads, &settings.device);
+        manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
         directory.write_json("manifest.json", &manifest)?;
         let metrics = directory.metrics()?;
         let summary = Summary { experiment: experiment.name.clone(), stopped: false, arms: Vec::new() };
@@ -195,10 +227,10 @@ impl<'a> Running<'a> {
 
     /// The run directory of a run that was cut.
     fn go_on(loaded: &'a Loaded, settings: &'a Settings, hash: Digest, found: Found) -> (Self, Manifest, Option<Cut>) {
-        let Found { directory, manifest, metrics, summary, curves, first, cut } = found;
-        let series = summary.arms.iter().zip(curves).map(|(arm, curve)| Series::new(arm, curve)).collect();
+        let Found { directory, mut manifest, metrics, summary, setups, first, cut } = found;
+        manifest.go_on(&settings.device);
         let running = Self::over(loaded, settings, hash, (directory, metrics, summary));
-        (Self { series, first, ..running }, manifest, cut)
+        (Self { setups, first, ..running }, manifest, cut)
     }
 
     fn over(
@@ -209,14 +241,15 @@ impl<'a> Running<'a> {
     ) -> Self {
         let identity = Identity { experiment: loaded.experiment.name.clone(), hash };
         let (search, interrupt) = (SearchPath::standard(), Interrupt::catch());
-        let (series, first) = (Vec::new(), None);
-        Self { loaded, settings, identity, search, interrupt, directory, metrics, summary, series, first }
+        let (setups, logs, first) = (Setups::default(), Logs::default(), None);
+        Self { loaded, settings, identity, search, interrupt, directory, metrics, summary, setups, logs, first }
     }
 
     /// Runs what is left of the arms; the first goes on from `cut`. An arm that fails ends the run, and is returned where
     /// there is something to write all the same.
     fn arms(&mut self, mut cut: Option<Cut>) -> Result<Option<RunError>, RunError> {
         let loaded = self.loaded;
+        self.logs = Logs::open(self.directory.path(), &loaded.experiment.output.log, self.metrics.bytes())?;
         for arm in loaded.experiment.arms.iter().skip(self.summary.arms.len()) {
             if self.interrupt.is_asked() {
                 self.summary.stopped = true;
@@ -245,19 +278,21 @@ impl<'a> Running<'a> {
     }
 
     fn add(&mut self, done: Done) {
-        let Done { mut summary, curve, mean } = done;
+        let Done { mut summary, mean } = done;
         summary.parameter_difference = self.first.as_ref().and_then(|first| relative_difference(&mean, first));
         self.first.get_or_insert(mean);
         self.summary.stopped |= summary.stopped;
-        self.series.push(Series::new(&summary, curve));
         self.summary.arms.push(summary);
     }
 
     fn write_results(&mut self) -> Result<(), RunError> {
         self.metrics.flush()?;
         self.directory.write_json("summary.json", &self.summary)?;
-        self.directory.write("accuracy-over-time.svg", &figures::accuracy_over_time(&self.series))?;
-        self.directory.write("accuracy-against-bytes.svg", &figures::accuracy_against_bytes(&self.series))
+        let directory = &self.directory;
+        for (name, svg) in report::pictures(directory.path(), &["accuracy-over-time", "accuracy-against-bytes"])? {
+            directory.write(&format!("{name}.svg"), &svg)?;
+        }
+        Ok(())
     }
 
     fn keeper(&self, arm: &ResolvedArm) -> Keeper {
@@ -269,25 +304,39 @@ impl<'a> Running<'a> {
         let display = Display::new(&arm.name, self.settings.talk);
         let keeper = self.keeper(arm);
         let interrupt = self.interrupt.clone();
-        let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, &mut self.metrics, display, interrupt);
-        let options = RunOptions { threads: self.settings.threads, check: self.settings.check };
+        self.logs.begin(&arm.name, cut.as_ref().map_or(Round(0), |cut| cut.opened.header.round));
+        let (metrics, logs) = (&mut self.metrics, &mut self.logs);
+        let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, metrics, logs, display, interrupt);
+        let options = RunOptions {
+            threads: self.settings.threads,
+            device: self.settings.device.clone(),
+            check: self.settings.check,
+        };
         let (path, mut state) = match cut {
             None => (None, None),
-            Some(Cut { path, opened, curve }) => {
-                recorder.resume(&opened.header, curve);
+            Some(Cut { path, opened }) => {
+                recorder.resume(&opened.header);
                 (Some(path), Some(opened))
             }
         };
         let state = state.as_mut().map(|opened| opened as &mut dyn std::io::Read);
-        let result = compose::run_arm(arm, &self.search, options, state, &mut recorder);
+        let (setups, directory) = (&mut self.setups, &self.directory);
+        let mut written = Ok(());
+        let mut prepared = |parts: &compose::Parts| {
+            setups.add(Setup::new(&arm.name, parts));
+            written = directory.write_compact("setup.json", setups);
+        };
+        let result = compose::run_arm(arm, &self.search, options, state, &mut prepared, &mut recorder);
         if let Some(error) = recorder.take_failure() {
             return Err(error);
         }
-        let (measured, curve) = recorder.finish();
+        let measured = recorder.finish();
+        let logged = self.logs.end();
         match (result, path) {
             (Ok(outcome), _) => {
+                written.and(logged)?;
                 let summary = ArmSummary::new(arm, &outcome, &measured);
-                Ok(Done { summary, curve, mean: outcome.mean_parameters })
+                Ok(Done { summary, mean: outcome.mean_parameters })
             }
             (Err(compose::RunError::Shape(problem)), _) => {
                 Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
@@ -322,7 +371,7 @@ impl Report {
     /// The tables for a terminal.
     #[must_use]
     pub fn render(&self) -> String {
-        report::render(self)
+        tables::render(self)
     }
 
     /// Whether every expectation holds.

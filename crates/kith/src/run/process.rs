@@ -38,9 +38,26 @@ impl Interrupt {
         Self(Arc::clone(flag))
     }
 
+    /// Asks, as Ctrl-C does.
+    pub(crate) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Seconds since 1970-01-01, UTC.
+pub(crate) fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// The host's name.
+pub(crate) fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let named = named.or_else(|| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok());
+    named.map_or_else(|| "an unnamed host".to_owned(), |name| name.trim().to_owned())
 }
 
 /// The time of day, UTC, as `20260131T235959Z` and `2026-01-31T23:59:59Z`.

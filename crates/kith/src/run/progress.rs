@@ -1,10 +1,11 @@
 //! How far a run is: a bar on a terminal, now and then a line elsewhere.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kith_sim::Progress;
+use serde::{Deserialize, Serialize};
 
 use crate::table::{grouped, percent, seconds};
 
@@ -18,8 +19,19 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub enum Talk {
     /// To stderr: a bar if it is a terminal, lines if not.
     Progress,
+    /// To stdout, as lines of JSON, for the process that started this one.
+    Json,
     /// Nowhere.
     Quiet,
+}
+
+/// A line of [`Talk::Json`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ProgressLine {
+    /// Share of rounds done.
+    pub(crate) share: f64,
+    /// The last accuracy measured.
+    pub(crate) accuracy: Option<f64>,
 }
 
 /// The progress of one arm on stderr.
@@ -34,6 +46,7 @@ pub(crate) struct Display {
 enum Kind {
     Bar(ProgressBar),
     Lines,
+    Json,
     Nothing,
 }
 
@@ -41,6 +54,7 @@ impl Display {
     pub(crate) fn new(arm: &str, talk: Talk) -> Self {
         let kind = match talk {
             Talk::Quiet => Kind::Nothing,
+            Talk::Json => Kind::Json,
             Talk::Progress if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::new(1);
                 if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {percent:>3} %  {msg}") {
@@ -57,7 +71,7 @@ impl Display {
     /// Whether it is time to show something again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let every = match self.kind {
-            Kind::Bar(_) => BAR_EVERY,
+            Kind::Bar(_) | Kind::Json => BAR_EVERY,
             Kind::Lines => LINE_EVERY,
             Kind::Nothing => return false,
         };
@@ -82,6 +96,12 @@ impl Display {
                 let share = 100.0 * progress.rounds_done as f64 / progress.rounds.max(1) as f64;
                 let mark = if new_task { "task begins, " } else { "" };
                 eprintln!("{}: {mark}{share:.0} %, {text}", self.arm);
+            }
+            Kind::Json => {
+                let share = progress.rounds_done as f64 / progress.rounds.max(1) as f64;
+                let line = ProgressLine { share, accuracy: progress.accuracy };
+                // Whoever started this process may be gone; that is seen elsewhere.
+                let _ = serde_json::to_string(&line).map(|line| writeln!(std::io::stdout().lock(), "{line}"));
             }
             Kind::Nothing => {}
         }

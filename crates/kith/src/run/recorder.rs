@@ -1,59 +1,21 @@
 //! Watches a run: writes its events, times its phases, draws its progress.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kith_core::{Digest, Event, Key};
+use kith_core::{Digest, Event};
 use kith_sim::{Moment, Observer, Phase, Progress};
 use serde::Serialize;
 
 use super::RunError;
 use super::checkpoint::{Header, Holds, Keeper};
 use super::directory::Metrics;
+use super::logs::Logs;
 use super::process::{self, Interrupt};
 use super::progress::Display;
 use crate::summary::Measured;
 
-/// Accuracy over time: `[round][task]`, sum and number of agents.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Curve {
-    points: BTreeMap<(u64, u32), (f64, u32)>,
-    /// `[t]`: last round with an event of task t.
-    task_ends: BTreeMap<u32, u64>,
-}
-
-impl Curve {
-    pub(crate) fn add(&mut self, event: &Event) {
-        let end = self.task_ends.entry(event.task.0).or_default();
-        *end = event.round.0.max(*end);
-        if let (Key::Accuracy, Some(of)) = (event.key, event.of)
-            && event.value.is_finite()
-        {
-            let (sum, count) = self.points.entry((event.round.0, of)).or_default();
-            *sum += event.value;
-            *count += 1;
-        }
-    }
-
-    /// Tasks that were tested, ascending.
-    pub(crate) fn tasks(&self) -> Vec<u32> {
-        let mut tasks: Vec<u32> = self.points.keys().map(|(_, of)| *of).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        tasks
-    }
-
-    /// Mean accuracy over agents on one task: (round, accuracy).
-    pub(crate) fn of(&self, task: u32) -> Vec<(f64, f64)> {
-        let points = self.points.iter().filter(|((_, of), _)| *of == task);
-        points.map(|((round, _), (sum, count))| (*round as f64, sum / f64::from(*count))).collect()
-    }
-
-    /// Rounds at which tasks ended.
-    pub(crate) fn task_ends(&self) -> Vec<f64> {
-        self.task_ends.values().map(|round| *round as f64).collect()
-    }
-}
+/// How old what is in the files may be.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// What checkpoints say of the run that they belong to.
 #[derive(Clone, Debug)]
@@ -74,12 +36,13 @@ pub(crate) struct Recorder<'a> {
     /// Seconds that the arm took before it was cut.
     before: Duration,
     metrics: &'a mut Metrics,
+    logs: &'a mut Logs,
     display: Display,
     interrupt: Interrupt,
     started: Instant,
+    flushed: Instant,
     phase: Option<(Phase, Instant)>,
     seconds: [Duration; 4],
-    curve: Curve,
     calls: u32,
     task: Option<usize>,
 }
@@ -112,6 +75,7 @@ impl<'a> Recorder<'a> {
         identity: &'a Identity,
         keeper: Keeper,
         metrics: &'a mut Metrics,
+        logs: &'a mut Logs,
         display: Display,
         interrupt: Interrupt,
     ) -> Self {
@@ -124,22 +88,22 @@ impl<'a> Recorder<'a> {
             stopping: false,
             before: Duration::ZERO,
             metrics,
+            logs,
             display,
             interrupt,
             started: Instant::now(),
+            flushed: Instant::now(),
             phase: None,
             seconds: [Duration::ZERO; 4],
-            curve: Curve::default(),
             calls: 0,
             task: None,
         }
     }
 
-    /// Goes on from a checkpoint, with what was measured until then.
-    pub(crate) fn resume(&mut self, header: &Header, curve: Curve) {
+    /// Goes on from a checkpoint.
+    pub(crate) fn resume(&mut self, header: &Header) {
         self.before = duration(header.wall_seconds);
         self.seconds = header.phase_seconds.map(duration);
-        self.curve = curve;
         self.keeper.resumed(header.rounds);
     }
 
@@ -148,6 +112,7 @@ impl<'a> Recorder<'a> {
         let phase = self.phase.map(|(phase, _)| phase);
         let now = Instant::now();
         self.end_phase(now);
+        self.logs.settle();
         let header = Header {
             kith_version: env!("CARGO_PKG_VERSION").to_owned(),
             experiment: self.identity.experiment.clone(),
@@ -192,27 +157,26 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Ends the arm: what was measured, and the curve.
-    pub(crate) fn finish(mut self) -> (Measured, Curve) {
+    /// Ends the arm: what a clock and the system said of it.
+    pub(crate) fn finish(mut self) -> Measured {
         let now = Instant::now();
         self.end_phase(now);
         self.display.finish();
         let seconds = |phase| self.seconds[place(phase)].as_secs_f64();
-        let measured = Measured {
+        Measured {
             wall_seconds: (self.before + (now - self.started)).as_secs_f64(),
             train_seconds: seconds(Phase::Train),
             consensus_seconds: seconds(Phase::Consensus),
             evaluate_seconds: seconds(Phase::Evaluate),
             peak_rss_bytes: process::peak_rss_bytes(),
-        };
-        (measured, self.curve)
+        }
     }
 }
 
 impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event) {
-        self.curve.add(event);
         self.metrics.line(&Line { arm: self.arm, event });
+        self.logs.event(self.arm, event);
     }
 
     fn phase(&mut self, phase: Phase) {
@@ -231,6 +195,12 @@ impl Observer for Recorder<'_> {
         let now = Instant::now();
         if new_task {
             self.task = Some(progress.task);
+        }
+        // Whoever follows the run sees what happened until a moment ago.
+        if now - self.flushed > FLUSH {
+            self.flushed = now;
+            self.metrics.make_visible();
+            self.logs.flush();
         }
         if self.display.is_due(now) || new_task {
             self.display.show(progress, self.training(now), now, new_task);
@@ -253,32 +223,6 @@ impl Observer for Recorder<'_> {
 
     fn stop(&mut self) -> bool {
         // A full disk is a reason to stop too: what follows could not be recorded.
-        self.stopping || self.failed.is_some() || self.metrics.has_failed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kith_core::{AgentId, Round, TaskId};
-
-    fn accuracy(agent: u32, task: u32, round: u64, of: u32, value: f64) -> Event {
-        let (agent, task, round) = (Some(AgentId(agent)), TaskId(task), Round(round));
-        Event { agent, task, round, key: Key::Accuracy, of: Some(of), value }
-    }
-
-    #[test]
-    fn a_curve_is_the_mean_over_agents_of_each_round() {
-        let mut curve = Curve::default();
-        for (agent, value) in [(0, 0.5), (1, 0.7)] {
-            curve.add(&accuracy(agent, 0, 10, 0, value));
-            curve.add(&accuracy(agent, 1, 20, 0, value - 0.1));
-            curve.add(&accuracy(agent, 1, 20, 1, 0.9));
-        }
-        assert_eq!(curve.tasks(), [0, 1]);
-        assert_eq!(curve.task_ends(), [10.0, 20.0]);
-        let first = curve.of(0);
-        assert_eq!(first.len(), 2);
-        assert!((first[0].1 - 0.6).abs() < 1e-12 && (first[1].1 - 0.5).abs() < 1e-12);
+        self.stopping || self.failed.is_some() || self.metrics.has_failed() || self.logs.has_failed()
     }
 }

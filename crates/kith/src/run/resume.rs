@@ -1,11 +1,10 @@
 //! Going on in a run directory: what is finished is read, what was cut is found, and what came after is cut off.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use kith_core::{Digest, Event};
+use kith_core::Digest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -13,7 +12,7 @@ use thiserror::Error;
 use super::RunError;
 use super::checkpoint::{CheckpointError, Header, Holds, Keeper, Opened};
 use super::directory::{Manifest, Metrics, RunDirectory};
-use super::recorder::Curve;
+use super::setup::Setups;
 use crate::config::{CheckpointSpec, Experiment};
 use crate::summary::Summary;
 
@@ -67,7 +66,6 @@ pub enum ResumeError {
 pub(super) struct Cut {
     pub(super) path: PathBuf,
     pub(super) opened: Opened,
-    pub(super) curve: Curve,
 }
 
 /// What a run directory holds of a run that did not end.
@@ -77,8 +75,8 @@ pub(super) struct Found {
     pub(super) metrics: Metrics,
     /// Finished arms.
     pub(super) summary: Summary,
-    /// Their curves, in order.
-    pub(super) curves: Vec<Curve>,
+    /// What arms that have begun were made of.
+    pub(super) setups: Setups,
     /// The mean weights of the first arm, where it is finished and others are not.
     pub(super) first: Option<Vec<f32>>,
     /// Where the next arm goes on, if not at its start.
@@ -111,16 +109,15 @@ pub(super) fn find(path: &Path, experiment: &Experiment, hash: &Digest) -> Resul
     };
     let position = opened.as_ref().map(|(_, opened)| opened.header.metrics_bytes);
     let finished: Vec<&str> = summary.arms.iter().map(|arm| arm.arm.as_str()).collect();
-    let (mut curves, end) = read_metrics(&directory.metrics_path(), position, &finished).map_err(at)?;
+    let end = end_of_metrics(&directory.metrics_path(), position, &finished).map_err(at)?;
     metrics.go_on_after(end);
     let first = match (summary.arms.first(), done < experiment.arms.len()) {
         (Some(arm), true) => Some(mean_weights(path, &arm.arm, &experiment.checkpoint, hash)?),
         _ => None,
     };
-    let mut curve = |arm: &str| curves.remove(arm).unwrap_or_default();
-    let finished = summary.arms.iter().map(|arm| curve(&arm.arm)).collect();
-    let cut = opened.map(|(path, opened)| Cut { path, curve: curve(&opened.header.arm), opened });
-    Ok(Found { directory, manifest, metrics, summary, curves: finished, first, cut })
+    let setups = read_json(path, "setup.json").map_err(at)?.unwrap_or_default();
+    let cut = opened.map(|(path, opened)| Cut { path, opened });
+    Ok(Found { directory, manifest, metrics, summary, setups, first, cut })
 }
 
 /// The manifest of a run directory, and the summary so far.
@@ -172,17 +169,12 @@ struct OfArm {
     arm: String,
 }
 
-/// Reads the lines up to `position`, or up to the first that is not of these arms: curves by arm, and where it ended.
-fn read_metrics(
-    path: &Path,
-    position: Option<u64>,
-    arms: &[&str],
-) -> Result<(BTreeMap<String, Curve>, u64), ResumeError> {
+/// Reads the lines up to `position`, or up to the first that is not of these arms: the byte where they end.
+fn end_of_metrics(path: &Path, position: Option<u64>, arms: &[&str]) -> Result<u64, ResumeError> {
     let failed = |reason: String| ResumeError::File { file: "metrics.jsonl", reason };
     let file = File::open(path).map_err(|error| failed(error.to_string()))?;
     let found = file.metadata().map_err(|error| failed(error.to_string()))?.len();
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let mut curves: BTreeMap<String, Curve> = BTreeMap::new();
     let (mut end, mut line) = (0, String::new());
     while position.is_none_or(|position| end < position) {
         line.clear();
@@ -195,14 +187,10 @@ fn read_metrics(
         if position.is_none() && !arms.contains(&of.arm.as_str()) {
             break;
         }
-        // Lines that are no events do not enter curves.
-        if let Ok(event) = serde_json::from_str::<Event>(&line) {
-            curves.entry(of.arm).or_default().add(&event);
-        }
         end += bytes as u64;
     }
     match position {
         Some(expected) if expected != end => Err(ResumeError::Metrics { expected, found }),
-        _ => Ok((curves, end)),
+        _ => Ok(end),
     }
 }

@@ -12,6 +12,15 @@ use kith_core::{Tape, TapeError};
 const FOLDER: &str = "checkpoints";
 const WEIGHTS: &str = "final.kith";
 
+/// Removes all checkpoints of a run directory: for a run that begins anew in it.
+pub(crate) fn forget(run: &Path) -> Result<(), RunError> {
+    let folder = run.join(FOLDER);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(RunError::output("remove", &folder, error)),
+        _ => Ok(()),
+    }
+}
+
 /// The checkpoints of one arm: `checkpoints/<arm>/round-<round>.kith`, and `final.kith` at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {

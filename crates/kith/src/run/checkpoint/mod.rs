@@ -9,7 +9,7 @@ use kith_core::TapeError;
 use thiserror::Error;
 
 pub(crate) use file::{Header, Holds, Opened};
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, forget};
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, Error)]

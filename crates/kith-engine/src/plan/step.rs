@@ -6,13 +6,12 @@
 
 use kith_core::{Head, Layer, Layout, Network, Role, Shape, TaskId};
 
-use super::plan::{Plan, Relu, Stage, hold};
-use crate::kernel::Window;
+use super::{Hold, Plan, Relu, Stage, Window, hold};
 use crate::port::Chart;
 
 /// How a value lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// `[batch, channels · height · width]`.
     Rows,
     /// `[channels, batch, height · width]`.
@@ -21,66 +20,104 @@ pub(crate) enum Form {
 
 /// What lies between two steps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Value {
-    pub(crate) form: Form,
-    pub(crate) shape: Shape,
+pub struct Value {
+    /// How it lies.
+    pub form: Form,
+    /// Of one sample.
+    pub shape: Shape,
     /// Whether a parameter lies before it, so that gradients by it are of use.
-    pub(crate) follows_parameters: bool,
+    pub follows_parameters: bool,
 }
 
 impl Value {
     /// Numbers a sample.
-    pub(crate) const fn len(&self) -> usize {
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.shape[0] * self.shape[1] * self.shape[2]
     }
 
-    pub(crate) const fn channels(&self) -> usize {
+    /// Whether a sample has no number.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Channels of an image, or features.
+    #[must_use]
+    pub const fn channels(&self) -> usize {
         self.shape[0]
     }
 
-    pub(crate) const fn pixels(&self) -> usize {
+    /// Pixels of an image; one for features.
+    #[must_use]
+    pub const fn pixels(&self) -> usize {
         self.shape[1] * self.shape[2]
     }
 }
 
 /// Whether the numbers of a normalisation layer are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trained {
+pub enum Trained {
+    /// They are.
     Yes,
+    /// They stand still.
     No,
 }
 
 /// Where the numbers of a normalisation layer lie in a row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
+pub struct Places {
     /// The inner factor of EvoNorm.
-    pub(crate) inner: usize,
-    pub(crate) gain: usize,
-    pub(crate) shift: usize,
-    pub(crate) trained: Trained,
+    pub inner: usize,
+    /// What multiplies.
+    pub gain: usize,
+    /// What is added.
+    pub shift: usize,
+    /// Whether they get a gradient.
+    pub trained: Trained,
 }
 
 /// Local response normalisation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Response {
-    pub(crate) size: usize,
-    pub(crate) alpha: f32,
-    pub(crate) beta: f32,
-    pub(crate) k: f32,
+pub struct Response {
+    /// Neighbouring channels.
+    pub size: usize,
+    /// Weight of the mean square.
+    pub alpha: f32,
+    /// Exponent.
+    pub beta: f32,
+    /// What is added.
+    pub k: f32,
+}
+
+impl Response {
+    /// The channels whose squares count for channel `at`.
+    #[must_use]
+    pub fn neighbours(&self, channels: usize, at: usize) -> std::ops::Range<usize> {
+        at.saturating_sub(self.size / 2)..channels.min(at + self.size.div_ceil(2))
+    }
 }
 
 /// What a step does.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Op<'g> {
+pub enum Op<'g> {
+    /// `y ← x Wᵀ + b` on rows.
     Linear(Stage<'g>),
+    /// `y ← W P + b`, P being the patches of planes.
     Conv(Stage<'g>, Window),
+    /// The largest of every window.
     MaxPool(Window),
+    /// The mean of every window.
     AvgPool(Window),
+    /// Batch normalisation.
     BatchNorm(Places),
+    /// EvoNorm-S0, and its groups.
     EvoNorm(Places, usize),
+    /// Local response normalisation.
     Response(Response),
     /// Rows become planes, or planes rows.
     Turn,
+    /// Nothing; ReLU or dropout follow.
     Copy,
     /// A residual layer begins; the shortcut will start from the input.
     Fork,
@@ -88,19 +125,22 @@ pub(crate) enum Op<'g> {
     Meet,
     /// Adds the main path's value to the shortcut's.
     Add {
+        /// That value.
         main: usize,
     },
 }
 
 impl<'g> Op<'g> {
-    pub(crate) const fn stage(&self) -> Option<&Stage<'g>> {
+    /// The weight matrix, where there is one.
+    #[must_use]
+    pub const fn stage(&self) -> Option<&Stage<'g>> {
         match self {
             Self::Linear(stage) | Self::Conv(stage, _) => Some(stage),
             _ => None,
         }
     }
 
-    pub(crate) const fn freeze(&mut self) -> Option<&mut Trained> {
+    pub(super) const fn freeze(&mut self) -> Option<&mut Trained> {
         match self {
             Self::BatchNorm(places) | Self::EvoNorm(places, _) => Some(&mut places.trained),
             _ => None,
@@ -112,24 +152,29 @@ impl<'g> Op<'g> {
     }
 
     /// Whether the step computes a value.
-    pub(crate) const fn computes(&self) -> bool {
+    #[must_use]
+    pub const fn computes(&self) -> bool {
         !matches!(self, Self::Fork | Self::Meet)
     }
 }
 
 /// One step: `values[output] ← op(values[input])`, then ReLU, then dropout.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step<'g> {
-    pub(crate) op: Op<'g>,
-    pub(crate) input: usize,
-    pub(crate) output: usize,
-    pub(crate) relu: Relu,
+pub struct Step<'g> {
+    /// What it does first.
+    pub op: Op<'g>,
+    /// The value that it takes.
+    pub input: usize,
+    /// The value that it gives.
+    pub output: usize,
+    /// Whether a ReLU follows.
+    pub relu: Relu,
     /// Of 65 536 numbers, how many are dropped.
-    pub(crate) dropped: Option<u16>,
+    pub dropped: Option<u16>,
 }
 
 /// Walks a network and writes its steps.
-pub(crate) struct Builder<'l, 'g, C> {
+pub(super) struct Builder<'l, 'g, C> {
     whole: &'l Layout,
     layout: &'l Layout,
     chart: C,
@@ -141,13 +186,13 @@ pub(crate) struct Builder<'l, 'g, C> {
 }
 
 impl<'l, 'g, C: Fn(usize) -> Option<&'g Chart>> Builder<'l, 'g, C> {
-    pub(crate) fn new(network: &Network, whole: &'l Layout, layout: &'l Layout, task: TaskId, chart: C) -> Self {
+    pub(super) fn new(network: &Network, whole: &'l Layout, layout: &'l Layout, task: TaskId, chart: C) -> Self {
         let input = Value { form: Form::Rows, shape: network.input, follows_parameters: false };
         let plan = Plan { steps: Vec::new(), values: vec![input], frozen: Vec::new(), depth: 0, task, seeds: None };
         Self { whole, layout, chart, plan, tensor: 0, value: 0 }
     }
 
-    pub(crate) fn build(mut self, network: &Network) -> Plan<'g> {
+    pub(super) fn build(mut self, network: &Network) -> Plan<'g> {
         self.layers(&network.layers, 0);
         self.form(Form::Rows);
         match network.head {
@@ -320,7 +365,7 @@ impl<'l, 'g, C: Fn(usize) -> Option<&'g Chart>> Builder<'l, 'g, C> {
         let (held, free) = (&self.layout.tensors[self.tensor], &self.whole.tensors[self.tensor]);
         let (hold, projected) = match held.role {
             Role::Projected(layer) => (hold((self.chart)(layer), free.offset), true),
-            Role::Free | Role::Affine(_) | Role::Head(_) => (super::plan::Hold::Whole, false),
+            Role::Free | Role::Affine(_) | Role::Head(_) => (Hold::Whole, false),
         };
         let stage = Stage {
             inputs: free.cols,

@@ -1,63 +1,105 @@
-//! A network and a geometry, worked out into the steps that one visit runs.
+//! A network and a geometry, worked out into the steps that a visit runs: what every engine follows.
+//!
+//! An engine decides how a step is computed, never which steps there are, how values lie, what is frozen or which numbers
+//! dropout draws.
+
+mod dropout;
+mod step;
+mod window;
 
 use std::ops::Range;
 
 use kith_core::{Layout, Matrix, Network, Role, Seeds, TaskId};
 
-use super::step::{Builder, Op, Step, Trained, Value};
 use crate::port::{Chart, Geometry};
+
+pub use dropout::draw_mask;
+pub use step::{Form, Op, Places, Response, Step, Trained, Value};
+pub use window::Window;
+
+use step::Builder;
+
+/// Added to variances by normalisation layers.
+pub const NORM_TINY: f64 = 1e-5;
+
+/// Samples whose layer inputs are taken together: all of them in the published settings, so that statistics of batch
+/// normalisation are those of all.
+pub const REPRESENTED: usize = 256;
 
 /// How a stage's weights are held and its gradient constrained.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Hold<'g> {
+pub enum Hold<'g> {
     /// Weights as they are.
     Whole,
     /// No direction is free: the constrained gradient is zero.
     Fixed,
     /// Weights as they are, gradient projected.
-    Projected { basis: &'g Matrix, importance: Option<&'g [f32]> },
+    Projected {
+        /// `[d, r]`.
+        basis: &'g Matrix,
+        /// λ, one where absent.
+        importance: Option<&'g [f32]>,
+    },
     /// Weights as they are, gradient confined to a space.
-    Confined { span: &'g Matrix },
+    Confined {
+        /// `[d, k]`.
+        span: &'g Matrix,
+    },
     /// Coordinates; the base lies at `base` in the whole layout.
-    Coordinates { span: &'g Matrix, gain: Option<&'g [f32]>, base: usize },
+    Coordinates {
+        /// `[d, k]`.
+        span: &'g Matrix,
+        /// What columns of the gradient are multiplied by, one where absent.
+        gain: Option<&'g [f32]>,
+        /// Where the base lies.
+        base: usize,
+    },
 }
 
 /// A layer with a weight matrix: linear, or a convolution whose rows of patches the matrix multiplies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stage<'g> {
+pub struct Stage<'g> {
     /// Columns of the matrix, d.
-    pub(crate) inputs: usize,
+    pub inputs: usize,
     /// Rows of the matrix, C_out.
-    pub(crate) outputs: usize,
+    pub outputs: usize,
     /// Where the weight lies in a row.
-    pub(crate) weight: usize,
+    pub weight: usize,
     /// Numbers of the weight in a row.
-    pub(crate) weight_len: usize,
+    pub weight_len: usize,
     /// Where the bias lies in a row.
-    pub(crate) bias: Option<usize>,
-    pub(crate) hold: Hold<'g>,
+    pub bias: Option<usize>,
+    /// How the weight is held.
+    pub hold: Hold<'g>,
     /// Whether the weight is one of the projected tensors.
-    pub(crate) projected: bool,
+    pub projected: bool,
 }
 
 /// Whether a ReLU follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Relu {
+pub enum Relu {
+    /// It does.
     Follows,
+    /// It does not.
     Absent,
 }
 
 impl Stage<'_> {
-    pub(crate) fn weight_range(&self) -> Range<usize> {
+    /// Where the weight lies in a row.
+    #[must_use]
+    pub fn weight_range(&self) -> Range<usize> {
         self.weight..self.weight + self.weight_len
     }
 
-    pub(crate) fn bias_range(&self) -> Option<Range<usize>> {
+    /// Where the bias lies in a row.
+    #[must_use]
+    pub fn bias_range(&self) -> Option<Range<usize>> {
         self.bias.map(|start| start..start + self.outputs)
     }
 
     /// Columns of the smaller factor: r of a projection, k of coordinates.
-    pub(crate) fn narrow(&self) -> usize {
+    #[must_use]
+    pub fn narrow(&self) -> usize {
         match self.hold {
             Hold::Whole | Hold::Fixed => 0,
             Hold::Projected { basis, .. } => basis.cols(),
@@ -68,22 +110,25 @@ impl Stage<'_> {
 
 /// The steps of a network as one task uses it.
 #[derive(Debug)]
-pub(crate) struct Plan<'g> {
-    pub(crate) steps: Vec<Step<'g>>,
+pub struct Plan<'g> {
+    /// In order.
+    pub steps: Vec<Step<'g>>,
     /// What lies between steps: the input first, the scores last.
-    pub(crate) values: Vec<Value>,
+    pub values: Vec<Value>,
     /// What gets no gradient: heads of other tasks; numbers of normalisation layers after the first task under a memory.
-    pub(crate) frozen: Vec<Range<usize>>,
+    pub frozen: Vec<Range<usize>>,
     /// Blocks within blocks.
-    pub(crate) depth: usize,
-    pub(crate) task: TaskId,
+    pub depth: usize,
+    /// Whose head is used.
+    pub task: TaskId,
     /// Where dropout draws from; nothing is dropped without.
-    pub(crate) seeds: Option<Seeds>,
+    pub seeds: Option<Seeds>,
 }
 
 impl<'g> Plan<'g> {
     /// The steps on whole rows without constraint or dropout.
-    pub(crate) fn whole(network: &Network, layout: &Layout, task: TaskId) -> Self {
+    #[must_use]
+    pub fn whole(network: &Network, layout: &Layout, task: TaskId) -> Self {
         Builder::new(network, layout, layout, task, |_| None).build(network)
     }
 
@@ -92,7 +137,8 @@ impl<'g> Plan<'g> {
     /// # Panics
     /// If the geometry does not belong to the network: a chart count or shape that does not fit, or a layout that is not
     /// the whole one narrowed to the coordinates.
-    pub(crate) fn new(network: &Network, whole: &Layout, geometry: &'g Geometry, seeds: Seeds) -> Self {
+    #[must_use]
+    pub fn new(network: &Network, whole: &Layout, geometry: &'g Geometry, seeds: Seeds) -> Self {
         check(whole, geometry);
         let builder =
             Builder::new(network, whole, &geometry.layout, geometry.task, |layer| Some(&geometry.charts[layer]));
@@ -110,29 +156,33 @@ impl<'g> Plan<'g> {
         plan
     }
 
-    pub(crate) fn classes(&self) -> usize {
+    /// Classes of the head.
+    #[must_use]
+    pub fn classes(&self) -> usize {
         self.scores().len()
     }
 
     /// The last value.
-    pub(crate) fn scores(&self) -> &Value {
+    #[must_use]
+    pub fn scores(&self) -> &Value {
         &self.values[self.values.len() - 1]
     }
 
     /// The steps that have a weight matrix.
-    pub(crate) fn weights(&self) -> impl Iterator<Item = (usize, &Stage<'g>)> {
+    pub fn weights(&self) -> impl Iterator<Item = (usize, &Stage<'g>)> {
         self.steps.iter().enumerate().filter_map(|(index, step)| step.op.stage().map(|stage| (index, stage)))
     }
 
     /// Samples that go through the network together when nothing is trained. Statistics of batch normalisation are theirs:
     /// with images, as many as the published code tests at a time.
-    pub(crate) fn samples_together(&self) -> usize {
+    #[must_use]
+    pub fn samples_together(&self) -> usize {
         let linear = self.steps.iter().all(|step| matches!(step.op, Op::Linear(_) | Op::Copy));
         if linear { 256 } else { 64 }
     }
 }
 
-pub(super) fn hold(chart: Option<&Chart>, base: usize) -> Hold<'_> {
+fn hold(chart: Option<&Chart>, base: usize) -> Hold<'_> {
     match chart {
         None | Some(Chart::Whole) => Hold::Whole,
         Some(Chart::Projected { basis, .. }) if basis.cols() == 0 => Hold::Whole,
@@ -145,7 +195,10 @@ pub(super) fn hold(chart: Option<&Chart>, base: usize) -> Hold<'_> {
 }
 
 /// Holds a geometry against the network's own layout.
-pub(crate) fn check(whole: &Layout, geometry: &Geometry) {
+///
+/// # Panics
+/// See [`Plan::new`].
+pub fn check(whole: &Layout, geometry: &Geometry) {
     let layers = whole.projected().count();
     assert_eq!(geometry.charts.len(), layers, "one chart for each of {layers} projected layers");
     assert_eq!(geometry.layout.tensors.len(), whole.tensors.len(), "the geometry's layout has the network's tensors");

@@ -1,13 +1,27 @@
-//! What dropout multiplies by.
+//! Dropout: which stream masks come from, and how they are drawn.
 
+use kith_core::{AgentId, Purpose};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+
+use super::Plan;
+
+impl Plan<'_> {
+    /// Where the masks of an agent's minibatch come from, in the order of the steps that drop; none where nothing is dropped.
+    #[must_use]
+    pub fn dropout_stream(&self, agent: AgentId, step: u64) -> Option<ChaCha8Rng> {
+        // Steps are counted within the task; there are fewer than 2⁴⁰ of them.
+        let label = (u64::from(self.task.0) << 40) + step;
+        let drops = self.steps.iter().any(|step| step.dropped.is_some());
+        self.seeds.filter(|_| drops).map(|seeds| seeds.agent(Purpose::Dropout, agent, label))
+    }
+}
 
 /// Words drawn at a time: the stream is the same whatever their number, and blocks cost less than single words.
 const WORDS: usize = 256;
 
 /// Zeros with the chance `dropped / 65 536`, and what makes up for them elsewhere; two numbers a 32-bit word, the low half first.
-pub(super) fn draw_mask(mask: &mut [f32], dropped: u16, stream: &mut ChaCha8Rng) {
+pub fn draw_mask(mask: &mut [f32], dropped: u16, stream: &mut ChaCha8Rng) {
     let scale = 65_536.0 / (65_536.0 - f32::from(dropped));
     let mut bytes = [0_u8; 4 * WORDS];
     for part in mask.chunks_mut(2 * WORDS) {
@@ -22,7 +36,7 @@ pub(super) fn draw_mask(mask: &mut [f32], dropped: u16, stream: &mut ChaCha8Rng)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kith_core::{AgentId, Purpose, Seeds};
+    use kith_core::Seeds;
 
     #[test]
     fn a_mask_is_drawn_word_by_word_and_drops_its_share() {

@@ -2,8 +2,9 @@
 
 use super::Report;
 use crate::config::FileExpectations;
+use crate::metric::Metric;
 use crate::summary::ArmSummary;
-use crate::table::{Align, Table, dash, grouped, megabytes, percent, seconds};
+use crate::table::{Align, Table, dash, megabytes, percent};
 
 pub(super) fn render(report: &Report) -> String {
     let arms = &report.summary.arms;
@@ -24,27 +25,34 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn overview(arms: &[ArmSummary]) -> String {
+/// Metrics of the overview, as far as somebody measured them.
+const OVERVIEW: [&str; 12] = [
+    "average_accuracy",
+    "average_model_accuracy",
+    "learning_accuracy",
+    "backward_transfer",
+    "forward_transfer",
+    "forgetting",
+    "bytes_sent_per_agent",
+    "bytes_sent_per_agent_full",
+    "compression_ratio",
+    "consensus_distance",
+    "agent_steps_per_second",
+    "wall_seconds",
+];
+
+/// The arms' numbers, a row an arm.
+pub(crate) fn overview(arms: &[ArmSummary]) -> String {
+    let numbers: Vec<serde_json::Value> =
+        arms.iter().map(|arm| serde_json::to_value(arm).unwrap_or_default()).collect();
+    let measured = |metric: &&Metric| numbers.iter().any(|arm| arm[metric.key].is_number());
+    let metrics: Vec<&Metric> = OVERVIEW.iter().filter_map(|key| Metric::of(key)).filter(measured).collect();
     let mut heading = vec![("arm", Align::Left)];
-    for name in
-        ["avg accuracy", "backward", "forgetting", "MB/agent", "full", "reduction", "consensus", "steps/s", "wall"]
-    {
-        heading.push((name, Align::Right));
-    }
+    heading.extend(metrics.iter().map(|metric| (metric.title, Align::Right)));
     let mut table = Table::new(&heading);
-    for arm in arms {
-        table.row([
-            arm.arm.clone(),
-            percent(arm.average_accuracy),
-            percent(arm.backward_transfer),
-            percent(arm.forgetting),
-            megabytes(arm.bytes_sent_per_agent),
-            megabytes(arm.bytes_sent_per_agent_full),
-            arm.compression_ratio.map_or_else(dash, |ratio| format!("{ratio:.2}×")),
-            arm.consensus_distance.map_or_else(dash, |distance| format!("{distance:.1e}")),
-            arm.agent_steps_per_second.map_or_else(dash, grouped),
-            seconds(arm.wall_seconds),
-        ]);
+    for (arm, numbers) in arms.iter().zip(&numbers) {
+        let cells = metrics.iter().map(|metric| metric.show(numbers[metric.key].as_f64()));
+        table.row(std::iter::once(arm.arm.clone()).chain(cells));
     }
     table.render()
 }

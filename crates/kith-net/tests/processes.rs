@@ -1,0 +1,207 @@
+//! Processes of a run in one test, over libp2p's in-memory transport: same state machines, same frames, no sockets.
+
+#[path = "../../kith-sim/tests/common/mod.rs"]
+#[allow(dead_code)]
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use common::Small;
+use kith_core::{AgentId, Digest, Round};
+use kith_method::Preset;
+use kith_net::{Discover, Identity, NetError, Notice, PeerEntry, PeersFile, Settings};
+use kith_run::{Observer, Outcome, Work, senders};
+
+/// Everyone's digests by round, and when to stop.
+#[derive(Default)]
+struct Watch {
+    digests: BTreeMap<(Round, AgentId), Digest>,
+    stop_after: Option<Round>,
+    last: Round,
+}
+
+impl Observer for Watch {
+    fn wants_digests(&self) -> bool {
+        true
+    }
+
+    fn digest(&mut self, round: Round, agent: AgentId, digest: Digest) {
+        self.digests.insert((round, agent), digest);
+        self.last = round;
+    }
+
+    fn stop(&mut self) -> bool {
+        self.stop_after.is_some_and(|round| self.last >= round)
+    }
+}
+
+/// Settings of processes that host these agents each, at addresses of their own.
+fn settings(port: u64, hosted: &[&[u32]]) -> Vec<Settings> {
+    let identities: Vec<Identity> = hosted.iter().map(|_| Identity::generate()).collect();
+    let address = |place: usize| format!("/memory/{}", port + place as u64);
+    let entry = |(place, agents): (usize, &&[u32])| PeerEntry {
+        agents: agents.to_vec(),
+        id: identities[place].peer_id(),
+        address: Some(address(place)),
+    };
+    let peers = PeersFile { peers: hosted.iter().enumerate().map(entry).collect() };
+    let of = |(place, agents): (usize, &&[u32])| Settings {
+        identity: identities[place].clone(),
+        hosted: agents.iter().copied().map(AgentId).collect(),
+        listen: vec![address(place)],
+        peers: peers.clone(),
+        pre_shared: None,
+        discover: Discover::Listed,
+        run: Digest::of(b"a run"),
+        instance: 1,
+        engine: "cpu".to_owned(),
+        deadline: Duration::from_secs(60),
+        retransmit: Duration::from_secs(20),
+        start: Duration::from_secs(60),
+    };
+    hosted.iter().enumerate().map(of).collect()
+}
+
+fn process(
+    small: &Small,
+    work: &Work<'_>,
+    settings: Settings,
+    watch: &mut Watch,
+    notices: &Mutex<Vec<Notice>>,
+) -> Result<Outcome, NetError> {
+    let hosted = settings.hosted.clone();
+    let engine = small.engine(work.network).hosting(hosted.iter().copied().chain(senders(work.graph, &hosted)));
+    let tell = |notice| notices.lock().expect("nobody panics").push(notice);
+    kith_net::run(engine, work.clone(), settings, &tell, watch).map(|(outcome, _)| outcome)
+}
+
+type Left = (Result<Outcome, NetError>, Watch, Vec<Notice>);
+
+/// Runs all processes, each on threads of its own.
+fn together(small: &Small, all: Vec<Settings>, stops: &[(usize, Round)]) -> Vec<Left> {
+    small.with(|work| {
+        std::thread::scope(|scope| {
+            let spawn = |(place, settings): (usize, Settings)| {
+                let work = work.clone();
+                let stop_after = stops.iter().find(|(at, _)| *at == place).map(|(_, round)| *round);
+                scope.spawn(move || {
+                    let (mut watch, notices) = (Watch { stop_after, ..Watch::default() }, Mutex::default());
+                    let outcome = process(small, &work, settings, &mut watch, &notices);
+                    (outcome, watch, notices.into_inner().expect("nobody panics"))
+                })
+            };
+            let threads: Vec<_> = all.into_iter().enumerate().map(spawn).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no process panics")).collect()
+        })
+    })
+}
+
+fn small(preset: Preset) -> Small {
+    let mut small = Small { graph: "ring:6", tasks: 2, ..Small::new(preset) };
+    small.train.rounds_per_task = Some(6);
+    if let Some(memory) = &mut small.parts.memory {
+        memory.consensus_rounds = 2;
+    }
+    small
+}
+
+const ALONE: [&[u32]; 6] = [&[0], &[1], &[2], &[3], &[4], &[5]];
+const BY_THREE: [&[u32]; 2] = [&[0, 1, 2], &[3, 4, 5]];
+
+/// Bytes of payloads, of all agents together.
+fn payloads(outcome: &Outcome) -> f64 {
+    outcome.bytes_training.iter().chain(&outcome.bytes_consensus).sum::<f64>() * outcome.agents as f64
+}
+
+/// D1.
+#[test]
+fn processes_in_lock_step_have_the_simulators_bits_after_every_round() {
+    let presets = [
+        Preset::DPsgd,
+        Preset::Codec,
+        Preset::CodecSgpFull,
+        Preset::QSaddle,
+        Preset::Ngc,
+        Preset::NSaddle,
+        Preset::Choco,
+    ];
+    for (place, preset) in presets.into_iter().enumerate() {
+        let small = small(preset);
+        let mut simulated = Watch::default();
+        let one = small.watched(None, &mut simulated).expect("the simulator runs").0;
+        for (half, hosted) in [&ALONE[..], &BY_THREE[..]].into_iter().enumerate() {
+            let port = 1000 + 100 * place as u64 + 50 * half as u64;
+            let mut digests = BTreeMap::new();
+            let mut sent = 0.0;
+            for (outcome, watch, notices) in together(&small, settings(port, hosted), &[]) {
+                let outcome = outcome.expect("the process runs");
+                assert!(!notices.iter().any(|notice| matches!(notice, Notice::Bad(..))), "{notices:?}");
+                assert_eq!((outcome.missed_exchanges, outcome.tasks), (0, 2));
+                sent += payloads(&outcome);
+                digests.extend(watch.digests);
+            }
+            let differs = simulated.digests.iter().find(|(at, digest)| digests.get(at) != Some(digest));
+            assert_eq!(differs, None, "{preset:?} with {} processes", hosted.len());
+            assert_eq!(digests.len(), simulated.digests.len());
+            // How often a basis goes over an edge that two floods meet on depends on who is first; payloads do not.
+            if hosted.len() == 6 {
+                let counted = payloads(&one);
+                assert!((sent - counted).abs() < 0.5, "{preset:?}: {sent} bytes on the wire, {counted} counted");
+            }
+        }
+    }
+}
+
+#[test]
+fn others_go_on_when_a_process_leaves_in_the_middle() {
+    let small = small(Preset::DPsgd);
+    let results = together(&small, settings(3000, &ALONE), &[(2, Round(4))]);
+    for (place, (outcome, watch, notices)) in results.into_iter().enumerate() {
+        let outcome = outcome.expect("the process ends well");
+        assert_eq!(
+            (outcome.stopped, outcome.tasks),
+            if place == 2 { (true, 0) } else { (false, 2) },
+            "process {place}"
+        );
+        let gone = notices.contains(&Notice::Gone(vec![AgentId(2)]));
+        assert_eq!(gone, place == 1 || place == 3 || gone && place == 2, "{notices:?}");
+        if place != 2 {
+            assert_eq!(watch.last, Round(11));
+            assert!(outcome.accuracy_per_agent[place][1].iter().sum::<f64>() / 2.0 > 0.15);
+        }
+    }
+}
+
+#[test]
+fn a_process_of_another_experiment_is_told_both_hashes() {
+    let small = Small { graph: "ring:3", ..small(Preset::DPsgd) };
+    let mut all = settings(4000, &[&[0], &[1, 2]]);
+    all.iter_mut().for_each(|settings| settings.start = Duration::from_secs(3));
+    all[1].run = Digest::of(b"another run");
+    for (outcome, ..) in together(&small, all, &[]) {
+        let error = outcome.expect_err("they do not fit").to_string();
+        assert!(error.contains(&Digest::of(b"a run").to_string()), "{error}");
+        assert!(error.contains(&Digest::of(b"another run").to_string()), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_not_listed_and_one_with_another_secret_get_nothing() {
+    let small = Small { graph: "ring:3", ..small(Preset::DPsgd) };
+    for stranger in [true, false] {
+        let mut all = settings(if stranger { 5000 } else { 5100 }, &[&[0], &[1, 2]]);
+        all.iter_mut().for_each(|settings| settings.start = Duration::from_secs(3));
+        if stranger {
+            all[1].identity = Identity::generate();
+        } else {
+            (all[0].pre_shared, all[1].pre_shared) = (Some([1; 32]), Some([2; 32]));
+        }
+        for (outcome, _, notices) in together(&small, all, &[]) {
+            let error = outcome.expect_err("nobody to speak to");
+            assert!(matches!(error, NetError::Start { .. }), "{error}");
+            assert!(!notices.iter().any(|notice| matches!(notice, Notice::Connected(_))), "{notices:?}");
+        }
+    }
+}
