@@ -1,7 +1,7 @@
 """Writes run directories with invented numbers: to measure `kith report` on as many runs and events as one likes.
 
-    python3 scripts/make_runs.py /tmp/many --runs 50 --events 100000
-    time kith report /tmp/many --out /tmp/many.html
+    python3 scripts/make_runs.py many --runs 50 --events 100000
+    time kith report many --out many.html
 
 Each run has one arm and one seed; runs alternate between arms. Needs nothing but Python.
 """

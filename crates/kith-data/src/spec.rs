@@ -124,7 +124,6 @@ pub enum TaskOrder {
 }
 
 impl TaskOrder {
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

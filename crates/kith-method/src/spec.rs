@@ -147,7 +147,6 @@ pub enum ClimbNorm {
 }
 
 impl ClimbNorm {
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -165,7 +164,6 @@ pub enum Climb {
 }
 
 impl Climb {
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -278,7 +276,6 @@ pub enum Order {
 }
 
 impl Order {
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -296,7 +293,6 @@ pub enum Feedback {
 }
 
 impl Feedback {
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -1,7 +1,7 @@
 //! Processes of a run in one test, over libp2p's in-memory transport: same state machines, same frames, no sockets.
 
 #[path = "../../kith-sim/tests/common/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the simulator's tests use more of it")]
 mod common;
 
 use std::collections::BTreeMap;

@@ -64,12 +64,10 @@ pub(super) fn input_gradient(
 }
 
 /// `into ← beta · into + alpha · gradient` in the weight's and the bias's places.
-#[allow(clippy::too_many_arguments)]
 pub(super) fn weight_gradient(
     stage: &Stage<'_>,
     batch: usize,
-    x: &[f32],
-    delta: &[f32],
+    (x, delta): (&[f32], &[f32]),
     narrow: &mut [f32],
     into: &mut [f32],
     (target, constraint): (Target, Constraint),

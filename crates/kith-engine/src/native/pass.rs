@@ -305,7 +305,7 @@ impl Pass {
                 if let Some(before) = &mut before {
                     linear::input_gradient(stage, batch, (row, base), delta, before, temporary);
                 }
-                linear::weight_gradient(stage, batch, x, delta, kept, registers.get_mut(into), wanted, temporary);
+                linear::weight_gradient(stage, batch, (x, delta), kept, registers.get_mut(into), wanted, temporary);
             }
             Op::Conv(ref stage, window) => {
                 let conv = Conv { stage, window, batch };
