@@ -65,7 +65,13 @@ impl Driver<'_> {
                 let bytes = (HEADER_LEN + body.len()) as u64;
                 self.board.heard(peer, kind.is_payload().then_some(round), bytes);
                 match kind {
-                    FrameKind::Payload | FrameKind::Absolute => self.inbox.put(from, to, round, kind, body),
+                    FrameKind::Payload | FrameKind::Absolute => {
+                        let agent = self.agents.get(&to).filter(|agent| agent.wants(from, round));
+                        match agent.map(|agent| agent.round()) {
+                            Some(current) => self.inbox.put(from, to, current, (round, kind, body)),
+                            None => self.board.repeated(peer),
+                        }
+                    }
                     FrameKind::Basis => {
                         self.bases.entry(task).or_insert(body);
                     }

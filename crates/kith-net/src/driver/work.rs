@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use kith_core::{AgentId, Round, TaskId};
 use kith_protocol::{Agent, Input, Neighbour};
+use kith_run::Row;
 
 use super::Driver;
 use crate::codec::Body;
@@ -62,15 +63,26 @@ impl Driver<'_> {
             }
         }
         let mut bodies = Vec::new();
-        for row in &rows {
-            let fresh = row.fresh.iter().map(|peer| (*peer, self.current));
-            for (from, round) in fresh.chain(row.late.iter().map(|late| (late.peer, late.round))) {
-                bodies.extend(self.inbox.take(from, row.agent, round));
-            }
-        }
+        rows.iter_mut().for_each(|row| self.collect(row, &mut bodies));
         // Earlier rounds first: increments add up in order.
         bodies.sort_by_key(|arrived: &Arrived| (arrived.round, arrived.from, arrived.to));
         self.ask(Job::Exchange { round: self.current, rows, bodies });
+    }
+
+    /// Takes what an agent mixes out of the inbox. A peer that announces one round after the other and settles none can push
+    /// bodies out of it; what is not there any more is not mixed, as if it had never come.
+    fn collect(&mut self, row: &mut Row, bodies: &mut Vec<Arrived>) {
+        let (agent, current) = (row.agent, self.current);
+        let mut here = |from: AgentId, round: Round| {
+            let arrived = self.inbox.take(from, agent, round);
+            let is_here = arrived.is_some() || !self.sides.hosts.contains_key(&from);
+            bodies.extend(arrived);
+            is_here
+        };
+        row.late.retain(|late| here(late.peer, late.round));
+        let missing: Vec<AgentId> = row.fresh.iter().copied().filter(|peer| !here(*peer, current)).collect();
+        row.fresh.retain(|peer| !missing.contains(peer));
+        row.opened.retain(|peer| !missing.contains(peer));
     }
 
     /// Adopts the basis that arrived, or finds one if this process is the one to do so: the leader's at once, and its successors' in id
