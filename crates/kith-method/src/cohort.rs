@@ -5,7 +5,7 @@ use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
 use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
 
 use crate::consolidate::Retained;
-use crate::exchange::{Across, Adaptive, GlobalUpdate, Kept, Relay, Wire};
+use crate::exchange::{Across, Adaptive, COUNT, GlobalUpdate, Kept, PushSum, Relay, WEIGHT, Wire};
 use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload, Sharing};
 
 /// What a cohort is made of.
@@ -35,6 +35,7 @@ pub(crate) struct Extra<B> {
     pub(crate) across: Option<Across<B>>,
     pub(crate) update: Option<GlobalUpdate<B>>,
     pub(crate) relay: Option<Relay<B>>,
+    pub(crate) push: Option<PushSum<B>>,
     pub(crate) adaptive: Option<Adaptive<B>>,
 }
 
@@ -53,6 +54,7 @@ impl<B> Extra<B> {
             update: (exchange.kind == ExchangeKind::GlobalUpdate)
                 .then(|| GlobalUpdate::new(&block, exchange.tracking.unwrap_or(0.0))),
             relay: (exchange.kind == ExchangeKind::Relay).then(|| Relay::new(&block, agents, degree)),
+            push: (exchange.kind == ExchangeKind::PushSum).then(|| PushSum::new(&block, agents)),
             adaptive: exchange.adaptive.map(|beta| Adaptive::new(&block, agents, beta)),
         }
     }
@@ -61,19 +63,21 @@ impl<B> Extra<B> {
     fn begin(&mut self) {
         self.update.iter_mut().for_each(GlobalUpdate::begin);
         self.relay.iter_mut().for_each(Relay::begin);
+        self.push.iter_mut().for_each(PushSum::begin);
         self.adaptive.iter_mut().for_each(Adaptive::begin);
     }
 
     /// Every block that is there.
     fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
-        let Self { anchor, tracker, correction, error, across, update, relay, adaptive } = self;
+        let Self { anchor, tracker, correction, error, across, update, relay, push, adaptive } = self;
         let pair = tracker.iter_mut().flat_map(|(y, previous)| [y, previous]);
         let across = across.iter_mut().flat_map(Across::blocks);
         let update = update.iter_mut().flat_map(GlobalUpdate::blocks);
         let relay = relay.iter_mut().flat_map(Relay::blocks);
+        let push = push.iter_mut().flat_map(PushSum::blocks);
         let adaptive = adaptive.iter_mut().flat_map(Adaptive::blocks);
         let rows = anchor.iter_mut().chain(pair).chain(correction.iter_mut()).chain(error.iter_mut());
-        rows.chain(across).chain(update).chain(relay).chain(adaptive)
+        rows.chain(across).chain(update).chain(relay).chain(push).chain(adaptive)
     }
 }
 
@@ -363,7 +367,11 @@ impl<E: Engine> Cohort<E> {
         let (sent, whole) = (self.payload_len(), self.row_len());
         let sends_gradients = exchange.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both;
         let compressor = if sends_gradients { exchange.gradient_compressor } else { exchange.compressor };
-        let count = if exchange.kind == ExchangeKind::Relay { 4 } else { 0 };
+        let count = match exchange.kind {
+            ExchangeKind::Relay => COUNT,
+            ExchangeKind::PushSum => WEIGHT,
+            _ => 0,
+        };
         let body = match compressor {
             Some(compressor) => compressor.wire_len(&self.geometries[0].layout),
             None => 4 * sent * vectors + count,
@@ -485,6 +493,7 @@ impl<E: Engine> Cohort<E> {
         for block in self.momentum.iter_mut().chain(public).chain(self.extra.blocks()) {
             self.engine.upload(block, agent, &row);
         }
+        self.extra.push.iter_mut().for_each(|push| push.set_weight(agent, 1.0));
         self.wire.restart(agent);
     }
 

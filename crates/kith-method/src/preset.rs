@@ -1,6 +1,6 @@
 //! What presets expand to.
 
-use kith_core::Schedule;
+use kith_core::{Clock, Moving, Schedule};
 
 use crate::{
     Agreement, Buffer, Compressor, Consolidation, Continual, Curriculum, Exchange, ExchangeKind, Feedback, Importance,
@@ -18,7 +18,7 @@ const REPLAY_BYTES: u64 = 1_000_000;
 
 impl Preset {
     /// Every preset, in the order that messages list them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::DPsgd,
         Self::Codec,
         Self::CodecFull,
@@ -29,6 +29,8 @@ impl Preset {
         Self::Local,
         Self::DPsgdCta,
         Self::DsgdmN,
+        Self::ArsExponential,
+        Self::ArsCosine,
         Self::QgDsgdm,
         Self::QgDsgdmN,
         Self::QSaddle,
@@ -53,6 +55,7 @@ impl Preset {
         Self::Joint,
         Self::Stl,
         Self::RelaySgd,
+        Self::PushSum,
         Self::AdaGossip,
     ];
 
@@ -70,6 +73,8 @@ impl Preset {
             Self::Local => "local",
             Self::DPsgdCta => "d-psgd-cta",
             Self::DsgdmN => "dsgdm-n",
+            Self::ArsExponential => "ars-exponential",
+            Self::ArsCosine => "ars-cosine",
             Self::QgDsgdm => "qg-dsgdm",
             Self::QgDsgdmN => "qg-dsgdm-n",
             Self::QSaddle => "q-saddle",
@@ -94,6 +99,7 @@ impl Preset {
             Self::Joint => "joint",
             Self::Stl => "stl",
             Self::RelaySgd => "relay-sgd",
+            Self::PushSum => "push-sum",
             Self::AdaGossip => "ada-gossip",
         }
     }
@@ -124,6 +130,7 @@ impl Preset {
             Self::QgDsgdm | Self::QgDsgdmN | Self::QSaddle | Self::CompQSaddle => {
                 vec![Link::QuasiGlobal { beta: BETA, nesterov: self != Self::QgDsgdm, buffer: Buffer::Smoothed }]
             }
+            Self::ArsExponential | Self::ArsCosine => vec![Link::WeightDecay(1e-4), momentum],
             Self::GradientTracking => vec![Link::Track],
             Self::MomentumTracking => vec![Link::Momentum { beta: BETA, nesterov: false }, Link::Track],
             Self::DEwc => vec![Link::Consolidate, Link::Clip(100.0)],
@@ -181,6 +188,19 @@ impl Preset {
             }
             Self::CodecFull | Self::CodecSgpFull => plain(ExchangeKind::Difference),
             Self::DPsgdCta => Exchange { order: Order::CombineThenAdapt, ..plain(ExchangeKind::Model) },
+            Self::ArsExponential => Exchange {
+                averaging_rate: Schedule::Moving(Moving::Exponential {
+                    start: 0.09,
+                    growth: 1.01,
+                    cap: 1.0,
+                    clock: Clock::Epoch,
+                }),
+                ..plain(ExchangeKind::Model)
+            },
+            Self::ArsCosine => Exchange {
+                averaging_rate: Schedule::Moving(Moving::Cosine { start: 0.08, end: 1.0, clock: Clock::Epoch }),
+                ..plain(ExchangeKind::Model)
+            },
             Self::D2 => plain(ExchangeKind::Corrected),
             Self::ExactDiffusion => {
                 Exchange { averaging_rate: Schedule::Constant(0.5), ..plain(ExchangeKind::Corrected) }
@@ -205,6 +225,7 @@ impl Preset {
                 Exchange { compressor: bytes, gradient_compressor: bytes, feedback: Feedback::Error, ..across(1.0) }
             }
             Self::RelaySgd => plain(ExchangeKind::Relay),
+            Self::PushSum => plain(ExchangeKind::PushSum),
             Self::AdaGossip => Exchange {
                 compressor: top,
                 averaging_rate: Schedule::Constant(0.001),

@@ -29,6 +29,10 @@ pub enum Preset {
     DPsgdCta,
     /// Decentralized SGD with local Nesterov momentum.
     DsgdmN,
+    /// `DsgdmN` with weight decay and an averaging rate that grows by a hundredth an epoch, up to one (Aketi et al. 2024).
+    ArsExponential,
+    /// `DsgdmN` with weight decay and an averaging rate that rises to one along half a cosine (Aketi et al. 2024).
+    ArsCosine,
     /// Quasi-global momentum (Lin et al. 2021).
     QgDsgdm,
     /// Quasi-global momentum, Nesterov.
@@ -77,6 +81,8 @@ pub enum Preset {
     Stl,
     /// RelaySGD (Vogels et al. 2021): sums of models travel along a tree.
     RelaySgd,
+    /// Stochastic gradient push (Assran et al. 2019): push-sum, for one-way edges.
+    PushSum,
     /// AdaGossip (Aketi et al. 2024): CHOCO's mixing with an averaging rate for each parameter.
     AdaGossip,
 }
@@ -258,7 +264,7 @@ impl Exchange {
     /// Whether neighbours mix public rows that are not the trained rows themselves.
     #[must_use]
     pub fn has_public(&self) -> bool {
-        self.kind == ExchangeKind::Difference || self.compressor.is_some()
+        matches!(self.kind, ExchangeKind::Difference | ExchangeKind::PushSum) || self.compressor.is_some()
     }
 }
 
@@ -316,6 +322,8 @@ pub enum ExchangeKind {
     GlobalUpdate,
     /// Sums of models travel along the edges of a tree, and each agent takes the mean of all that reached it (RelaySGD).
     Relay,
+    /// Each agent divides its numerator and a weight over those that it sends to; the model is their quotient (push-sum).
+    PushSum,
 }
 
 /// What a payload is made of.

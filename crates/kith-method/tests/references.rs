@@ -98,6 +98,41 @@ fn relaying_is_the_rule_message_by_message() {
 }
 
 #[test]
+fn push_sum_is_the_rule_share_by_share() {
+    // 0 sends to 1, 2 and 3, the others around the circle, and 2 back to 0: no two agents have the same degrees.
+    let edges = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0), (0, 2), (0, 3), (2, 0)];
+    let receivers = |from: usize| edges.iter().filter(move |edge| edge.0 == from).map(|edge| edge.1);
+    let share = |from: usize| 1.0 / (1 + receivers(from).count()) as f64;
+    let takes = |to: usize, from: usize| to == from || receivers(from).any(|one| one == to);
+    let row = |to: usize| (0..5).map(|from| if takes(to, from) { share(from) } else { 0.0 }).collect();
+    let mut world = problem((0..5).map(row).collect());
+    for gamma in [1.0, 0.4] {
+        let (mut numerators, mut weights) = (world.initial.clone(), vec![1.0; 5]);
+        compare(&world, Preset::PushSum.parts(), gamma, |z| {
+            for (x, (model, objective)) in numerators.iter_mut().zip(z.iter().zip(&world.objectives)) {
+                add(x, -RATE, &gradient(objective, model));
+            }
+            let (mut x, mut w) = (vec![vec![0.0; z[0].len()]; 5], vec![0.0; 5]);
+            for from in 0..5 {
+                let mut give = |to: usize, part: f64| {
+                    add(&mut x[to], part, &numerators[from]);
+                    w[to] += part * weights[from];
+                };
+                give(from, 1.0 - gamma + gamma * share(from));
+                receivers(from).for_each(|to| give(to, gamma * share(from)));
+            }
+            (numerators, weights) = (x, w);
+            for (model, (x, w)) in z.iter_mut().zip(numerators.iter().zip(&weights)) {
+                *model = x.iter().map(|value| value / w).collect();
+            }
+        });
+        assert!((weights.iter().sum::<f64>() - 5.0).abs() < 1e-12, "weight is neither made nor lost");
+        assert!(weights.iter().any(|weight| (weight - 1.0).abs() > 0.2), "weights differ: {weights:?}");
+        world.initial.rotate_left(1);
+    }
+}
+
+#[test]
 fn adaptive_mixing_is_the_rule_entry_by_entry() {
     let world = path();
     for kind in [ExchangeKind::Model, ExchangeKind::Difference] {

@@ -8,6 +8,7 @@ mod across;
 mod adaptive;
 mod payload;
 mod publish;
+mod push;
 mod relay;
 mod update;
 
@@ -18,8 +19,9 @@ use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
 pub(crate) use adaptive::Adaptive;
-pub(crate) use payload::Wire;
+pub(crate) use payload::{COUNT, WEIGHT, Wire};
 pub use payload::{PayloadError, PayloadForm, PayloadSpec, decode_basis};
+pub(crate) use push::PushSum;
 pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;
 
@@ -102,6 +104,12 @@ impl<E: Engine> Cohort<E> {
             }
             (ExchangeKind::GlobalUpdate, _) => self.gossip_update(rate, rows),
             (ExchangeKind::Relay, _) => self.relay(rate, rows),
+            (ExchangeKind::PushSum, _) => {
+                if !self.wire.is_offered(round) {
+                    self.publish(round, rows);
+                }
+                self.push(rate, rows);
+            }
             _ => self.exchange_models(round, rate, rows),
         }
     }
@@ -166,7 +174,7 @@ impl<E: Engine> Cohort<E> {
         self.parts.exchange.has_public()
     }
 
-    /// Whether mixing in this leg must leave the mean of all trained rows where it is.
+    /// Whether mixing in this leg must leave [`Cohort::conserved`] where it is.
     #[must_use]
     pub fn keeps_mean(&self, leg: Leg) -> bool {
         match self.parts.exchange.kind {

@@ -37,7 +37,7 @@ pub enum PayloadError {
     /// A number that is none.
     #[error("entry {place} of the payload is not a finite number")]
     NotFinite {
-        /// Which.
+        /// Which; one beyond the row is a weight.
         place: usize,
     },
 }
@@ -56,7 +56,9 @@ pub struct PayloadSpec {
 }
 
 /// Bytes that say how many models a relayed sum is of.
-const COUNT: usize = 4;
+pub(crate) const COUNT: usize = 4;
+/// Bytes of a push-sum weight.
+pub(crate) const WEIGHT: usize = 8;
 
 impl PayloadSpec {
     /// Whether a gradient goes over the edge in this leg, rather than a model.
@@ -83,6 +85,7 @@ impl PayloadSpec {
                 (compressor.map_or(whole, |compressor| compressor.wire_len(&self.layout)), compressor)
             }
             _ if self.kind == ExchangeKind::Relay => (whole + COUNT, None),
+            _ if self.kind == ExchangeKind::PushSum => (whole + WEIGHT, None),
             Some(_) if self.copies() && form == PayloadForm::Absolute && found == whole => (whole, None),
             Some(compressor) => (compressor.wire_len(&self.layout), Some(compressor)),
             // A neighbour may be in its consensus rounds before this agent is, so both lengths are right at any time.
@@ -91,6 +94,10 @@ impl PayloadSpec {
         };
         if found != expected {
             return Err(PayloadError::Length { expected, found });
+        }
+        if self.kind == ExchangeKind::PushSum && !weight(body).is_some_and(|weight| weight.is_normal() && weight > 0.0)
+        {
+            return Err(PayloadError::NotFinite { place: self.len });
         }
         let values = match compressor {
             None => floats(&body[..found.min(whole)]),
@@ -225,6 +232,11 @@ fn bytes(row: &[f32]) -> Vec<u8> {
     row.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
+/// The push-sum weight that ends a body.
+fn weight(body: &[u8]) -> Option<f64> {
+    body.last_chunk().map(|bytes| f64::from_le_bytes(*bytes))
+}
+
 /// Reads what [`Cohort::encode_basis`] wrote for a network of this layout.
 ///
 /// # Errors
@@ -312,6 +324,7 @@ impl<E: Engine> Cohort<E> {
         let trained = self.coordinates.as_ref().unwrap_or(&self.whole);
         self.engine.download(if self.has_public() { &self.public } else { trained }, from, &mut row);
         let mut body = bytes(&row);
+        body.extend(self.extra.push.iter().flat_map(|push| push.weight(from).to_le_bytes()));
         let tracker = self.extra.tracker.as_ref().map(|(tracker, _)| tracker);
         for block in tracker.into_iter().chain(self.retained.importance.as_ref().filter(|_| self.shares_importance)) {
             self.engine.download(block, from, &mut row);
@@ -342,6 +355,11 @@ impl<E: Engine> Cohort<E> {
             let (sum, count) = body.split_at(body.len() - COUNT.min(body.len()));
             let count = count.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
             self.wire.sums.insert((from, to), (floats(sum), count));
+            return;
+        }
+        if let (Some(push), Some(weight)) = (&mut self.extra.push, weight(body)) {
+            push.set_weight(from, weight);
+            self.engine.upload(&mut self.public, from, &floats(&body[..body.len() - WEIGHT]));
             return;
         }
         let row = self.read(&spec, from, to, form, body);

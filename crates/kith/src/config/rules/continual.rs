@@ -171,7 +171,7 @@ fn meetings(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     }
     let exchange = &arm.exchange;
     let fits = match exchange.kind {
-        ExchangeKind::None | ExchangeKind::Model => true,
+        ExchangeKind::None | ExchangeKind::Model | ExchangeKind::PushSum => true,
         ExchangeKind::Difference => {
             exchange.compressor.is_none() && exchange.adaptive.is_none() && exchange.order != Order::MixThenSend
         }

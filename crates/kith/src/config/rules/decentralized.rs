@@ -1,6 +1,6 @@
 //! Rules of decentralized methods: what goes with which exchange, and why not.
 
-use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Oracle, Order};
+use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Payload};
 
 use super::{Range, Subject, at_least_one, number};
 use crate::config::render::Problem;
@@ -34,8 +34,10 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             reliable(subject, "what a lost frame leaves out of the tracked update could not be made up for", problems);
         }
         ExchangeKind::Relay => relay(subject, problems),
+        ExchangeKind::PushSum => push_sum(subject, problems),
         ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => {}
     }
+    one_sided(subject, problems);
     if let Some(beta) = subject.arm.exchange.adaptive {
         adaptive(subject, beta, problems);
     }
@@ -66,6 +68,36 @@ fn relay(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         );
     }
     reliable(subject, "a sum that is lost on the way is missing from every mean behind it", problems);
+}
+
+/// Push-sum: what is divided must arrive.
+fn push_sum(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    reliable(subject, "what a lost frame carries of a divided model is gone, with its weight", problems);
+    if subject.arm.exchange.payload == Payload::Coefficients {
+        problems.push(
+            Problem::new("exchange.payload", "push-sum divides whole rows, of which coefficients are a part")
+                .accept("accepted: payload = \"full\", or another exchange.kind"),
+        );
+    }
+}
+
+/// Where rows of W do not sum to one, mixing leaves the mean only to push-sum.
+fn one_sided(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    if matches!(subject.arm.exchange.kind, ExchangeKind::None | ExchangeKind::PushSum) {
+        return;
+    }
+    let Ok(mixing) = subject.arm.graph.mixing(subject.graph) else { return };
+    if !mixing.is_doubly_stochastic() {
+        let path = if subject.arm.graph.weights.is_some() { "graph.weights" } else { "graph.directed" };
+        problems.push(
+            Problem::new(
+                path,
+                "agents hear from more or fewer than they send to, so rows of W do not sum to one, and without push-sum agents \
+                 would not agree on the mean",
+            )
+            .accept("accepted: method = \"push-sum\", or a graph whose degrees are all the same, or one that goes both ways"),
+        );
+    }
 }
 
 /// AdaGossip: what mixing does is not a flow between two ends any more.
