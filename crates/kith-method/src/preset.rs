@@ -18,10 +18,11 @@ const REPLAY_BYTES: u64 = 1_000_000;
 
 impl Preset {
     /// Every preset, in the order that messages list them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::DPsgd,
         Self::Codec,
         Self::CodecFull,
+        Self::CompCodec,
         Self::CodecSgp,
         Self::CodecSgpFull,
         Self::Gpm,
@@ -66,6 +67,7 @@ impl Preset {
             Self::DPsgd => "d-psgd",
             Self::Codec => "codec",
             Self::CodecFull => "codec-full",
+            Self::CompCodec => "comp-codec",
             Self::CodecSgp => "codec-sgp",
             Self::CodecSgpFull => "codec-sgp-full",
             Self::Gpm => "gpm",
@@ -186,6 +188,12 @@ impl Preset {
             Self::Codec | Self::CodecSgp => {
                 Exchange { payload: Payload::Coefficients, ..plain(ExchangeKind::Difference) }
             }
+            Self::CompCodec => Exchange {
+                payload: Payload::Coefficients,
+                compressor: bytes,
+                averaging_rate: Schedule::Constant(0.9),
+                ..plain(ExchangeKind::Difference)
+            },
             Self::CodecFull | Self::CodecSgpFull => plain(ExchangeKind::Difference),
             Self::DPsgdCta => Exchange { order: Order::CombineThenAdapt, ..plain(ExchangeKind::Model) },
             Self::ArsExponential => Exchange {
@@ -242,7 +250,7 @@ impl Preset {
 
     fn memory(self) -> Option<Memory> {
         let (rule, agreement) = match self {
-            Self::Codec | Self::CodecFull => (MemoryRule::Gpm, Agreement::Leader),
+            Self::Codec | Self::CodecFull | Self::CompCodec => (MemoryRule::Gpm, Agreement::Leader),
             Self::CodecSgp | Self::CodecSgpFull => (MemoryRule::Sgp, Agreement::Leader),
             Self::Gpm => (MemoryRule::Gpm, Agreement::Own),
             Self::Sgp => (MemoryRule::Sgp, Agreement::Own),

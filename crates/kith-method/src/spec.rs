@@ -15,6 +15,8 @@ pub enum Preset {
     Codec,
     /// CoDeC with full exchange, CoDeC(f).
     CodecFull,
+    /// `Codec` with coefficients quantised: 8 bits.
+    CompCodec,
     /// CoDeC with scaled gradient projection and coefficient exchange.
     CodecSgp,
     /// CoDeC with scaled gradient projection and full exchange.
