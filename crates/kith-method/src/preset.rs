@@ -18,7 +18,7 @@ const REPLAY_BYTES: u64 = 1_000_000;
 
 impl Preset {
     /// Every preset, in the order that messages list them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::DPsgd,
         Self::Codec,
         Self::CodecFull,
@@ -47,6 +47,7 @@ impl Preset {
         Self::CompNgc,
         Self::NSaddle,
         Self::CompNSaddle,
+        Self::Ccl,
         Self::Gut,
         Self::QgGutm,
         Self::DEwc,
@@ -92,6 +93,7 @@ impl Preset {
             Self::CompNgc => "comp-ngc",
             Self::NSaddle => "n-saddle",
             Self::CompNSaddle => "comp-n-saddle",
+            Self::Ccl => "ccl",
             Self::Gut => "gut",
             Self::QgGutm => "qg-gutm",
             Self::DEwc => "d-ewc",
@@ -133,6 +135,10 @@ impl Preset {
                 vec![Link::QuasiGlobal { beta: BETA, nesterov: self != Self::QgDsgdm, buffer: Buffer::Smoothed }]
             }
             Self::ArsExponential | Self::ArsCosine => vec![Link::WeightDecay(1e-4), momentum],
+            Self::Ccl => {
+                let buffer = Buffer::Corrected;
+                vec![Link::WeightDecay(1e-4), Link::QuasiGlobal { beta: BETA, nesterov: true, buffer }]
+            }
             Self::GradientTracking => vec![Link::Track],
             Self::MomentumTracking => vec![Link::Momentum { beta: BETA, nesterov: false }, Link::Track],
             Self::DEwc => vec![Link::Consolidate, Link::Clip(100.0)],
@@ -175,6 +181,8 @@ impl Preset {
             compressor: None,
             feedback: Feedback::None,
             data_variant_weight: None,
+            model_variant_strength: None,
+            data_variant_strength: None,
             tracking: None,
             gradient_compressor: None,
             adaptive: None,
@@ -242,6 +250,11 @@ impl Preset {
             },
             Self::Ngm => across(0.0),
             Self::Ngc | Self::NSaddle => across(1.0),
+            Self::Ccl => Exchange {
+                model_variant_strength: Some(0.1),
+                data_variant_strength: Some(0.1),
+                ..plain(ExchangeKind::NeighbourFeatures)
+            },
             Self::Gut => tracking(0.9),
             Self::QgGutm => tracking(0.06),
             _ => plain(ExchangeKind::Model),

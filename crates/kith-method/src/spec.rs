@@ -65,6 +65,8 @@ pub enum Preset {
     NSaddle,
     /// `NSaddle` with models and gradients quantised, with error feedback.
     CompNSaddle,
+    /// Cross-feature contrastive loss (Aketi et al. 2024), model- and data-variant terms.
+    Ccl,
     /// Global update tracking (Aketi et al. 2023).
     Gut,
     /// Global update tracking with quasi-global momentum.
@@ -251,6 +253,12 @@ pub struct Exchange {
     /// α of neighbour gradients: 0 for own data at neighbours' models, 1 for neighbours' data at the own model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_variant_weight: Option<f64>,
+    /// λ_m of neighbour features: how hard own features are drawn to those of neighbours' models on the same samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_variant_strength: Option<f64>,
+    /// λ_d of neighbour features: how hard they are drawn to each class's mean over own and neighbours' samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_variant_strength: Option<f64>,
     /// μ of global update tracking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<f64>,
@@ -320,6 +328,8 @@ pub enum ExchangeKind {
     Corrected,
     /// Models, mixed before the step; the step follows gradients across edges (NGM, NGC).
     NeighbourGradients,
+    /// Models, mixed before the step; the step draws features to those of neighbours (CCL).
+    NeighbourFeatures,
     /// Models, not mixed: what mixing would do enters the step as part of the gradient (GUT).
     GlobalUpdate,
     /// Sums of models travel along the edges of a tree, and each agent takes the mean of all that reached it (RelaySGD).
@@ -388,7 +398,12 @@ impl Parts {
             (ExchangeKind::NeighbourGradients, _) if self.exchange.data_variant_weight.unwrap_or(0.0) > 0.0 => {
                 vec![Leg::Exchange, Leg::Both]
             }
-            (ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate, _) => vec![Leg::Exchange, Leg::Compute],
+            (ExchangeKind::NeighbourFeatures, _) if self.exchange.data_variant_strength.unwrap_or(0.0) > 0.0 => {
+                vec![Leg::Exchange, Leg::Both]
+            }
+            (ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::GlobalUpdate, _) => {
+                vec![Leg::Exchange, Leg::Compute]
+            }
             (ExchangeKind::Model | ExchangeKind::Difference, Order::CombineThenAdapt) => {
                 vec![Leg::Exchange, Leg::Compute]
             }

@@ -3,7 +3,7 @@
 use kith_core::Seeds;
 use kith_data::Quadratics;
 use kith_graph::Spec;
-use kith_method::{Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Parts, Preset};
+use kith_method::{Buffer, Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Parts, Preset};
 
 mod support;
 
@@ -68,7 +68,9 @@ impl World {
         match parts.exchange.kind {
             ExchangeKind::Relay => self.tree,
             ExchangeKind::Corrected => !self.directed && 1.0 - gamma * (1.0 - self.spectrum.1) > -1.0 / 3.0 + 1e-6,
-            ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate => !self.directed,
+            ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::GlobalUpdate => {
+                !self.directed
+            }
             ExchangeKind::PushSum => true,
             _ if !self.keeps_mean => false,
             ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => true,
@@ -214,10 +216,10 @@ fn centralised(problem: &Quadratics, parts: &Parts, x: &[f64], rate: f64, rounds
                     *m = beta * *m + g;
                     if *nesterov { g + beta * *m } else { *m }
                 }
-                Some(Link::QuasiGlobal { beta, nesterov, .. }) => {
+                Some(Link::QuasiGlobal { beta, nesterov, buffer }) => {
                     let local = beta * *m + g;
                     let update = if *nesterov { g + beta * local } else { local };
-                    *m = beta * *m + (1.0 - beta) * update;
+                    *m = if *buffer == Buffer::Smoothed { beta * *m + (1.0 - beta) * update } else { local };
                     update
                 }
                 _ => *g,

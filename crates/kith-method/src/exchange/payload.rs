@@ -12,6 +12,7 @@ use kith_subspace::Growth;
 use thiserror::Error;
 
 use super::Mixing;
+use super::features::{ClassSums, class_shape};
 use crate::{Cohort, Compressor, ExchangeKind, MethodError, Order};
 
 /// What a body is to be added to.
@@ -66,6 +67,16 @@ impl PayloadSpec {
         self.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both
     }
 
+    /// Whether features by class go over the edge in this leg.
+    fn is_features(&self, leg: Leg) -> bool {
+        self.kind == ExchangeKind::NeighbourFeatures && leg == Leg::Both
+    }
+
+    /// Bytes of features by class.
+    pub(crate) fn sums_len(&self) -> usize {
+        ClassSums::wire_len(class_shape(&self.layout))
+    }
+
     /// Whether receivers hold copies that grow by what they are sent.
     fn copies(&self) -> bool {
         self.kind == ExchangeKind::Difference
@@ -84,6 +95,7 @@ impl PayloadSpec {
                 let compressor = self.gradient_compressor;
                 (compressor.map_or(whole, |compressor| compressor.wire_len(&self.layout)), compressor)
             }
+            _ if self.is_features(leg) => (self.sums_len(), None),
             _ if self.kind == ExchangeKind::Relay => (whole + COUNT, None),
             _ if self.kind == ExchangeKind::PushSum => (whole + WEIGHT, None),
             Some(_) if self.copies() && form == PayloadForm::Absolute && found == whole => (whole, None),
@@ -100,6 +112,10 @@ impl PayloadSpec {
             return Err(PayloadError::NotFinite { place: self.len });
         }
         let values = match compressor {
+            None if self.is_features(leg) => {
+                let (classes, width) = class_shape(&self.layout);
+                floats(&body[..found.min(4 * classes * width)])
+            }
             None => floats(&body[..found.min(whole)]),
             Some(compressor) => {
                 let mut values = vec![0.0; self.len];
@@ -287,7 +303,8 @@ impl<E: Engine> Cohort<E> {
     pub fn offer(&mut self, round: Round, leg: Leg, agents: &[AgentId]) {
         let sends_first = self.parts.exchange.order != Order::MixThenSend;
         let kind = self.parts.exchange.kind;
-        let sends_models = leg.exchanges() && !(kind == ExchangeKind::NeighbourGradients && leg == Leg::Both);
+        let across = matches!(kind, ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures);
+        let sends_models = leg.exchanges() && !(across && leg == Leg::Both);
         if sends_models && self.has_public() && sends_first && kind != ExchangeKind::None {
             let rows = agents.iter().map(|&agent| Mixing { agent, fresh: &[], opened: &[], late: Vec::new() });
             self.publish(round, &rows.collect::<Vec<_>>());
@@ -309,6 +326,10 @@ impl<E: Engine> Cohort<E> {
             }
             self.engine.download(cross, from, &mut row);
             return bytes(&row);
+        }
+        if spec.is_features(leg) {
+            let sums = self.extra.contrast.as_ref().and_then(|contrast| contrast.sums_for(from, to));
+            return sums.map_or_else(|| vec![0; spec.sums_len()], ClassSums::to_bytes);
         }
         if spec.kind == ExchangeKind::Relay {
             let (sum, count) = self.relayed(from, to);
@@ -349,6 +370,10 @@ impl<E: Engine> Cohort<E> {
                 }
                 self.engine.upload(cross, from, &row);
             }
+            return;
+        }
+        if let Some(contrast) = self.extra.contrast.as_mut().filter(|_| spec.is_features(leg)) {
+            contrast.keep(from, to, ClassSums::from_bytes(body, class_shape(&spec.layout)));
             return;
         }
         if spec.kind == ExchangeKind::Relay {

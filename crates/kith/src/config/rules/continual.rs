@@ -52,7 +52,12 @@ fn links(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(&path, "the chain has this link twice"));
         }
         let kind = subject.arm.exchange.kind;
-        if against && matches!(kind, ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate) {
+        if against
+            && matches!(
+                kind,
+                ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::GlobalUpdate
+            )
+        {
             problems.push(
                 Problem::new(path, "this exchange takes its step from more than the agent's own gradient")
                     .accept("accepted: exchange.kind = \"none\", \"model\", \"difference\" or \"corrected\""),
@@ -177,6 +182,7 @@ fn meetings(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         }
         ExchangeKind::Corrected
         | ExchangeKind::NeighbourGradients
+        | ExchangeKind::NeighbourFeatures
         | ExchangeKind::GlobalUpdate
         | ExchangeKind::Relay => false,
     };
