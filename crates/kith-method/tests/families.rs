@@ -211,7 +211,8 @@ fn centralised(problem: &Quadratics, parts: &Parts, x: &[f64], rate: f64, rounds
                 _ => None,
             });
             let g = &(g + decay.unwrap_or(0.0) * *x);
-            let update = match parts.chain.last() {
+            let buffered = |link: &&Link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. });
+            let update = match parts.chain.iter().find(buffered) {
                 Some(Link::Momentum { beta, nesterov }) => {
                     *m = beta * *m + g;
                     if *nesterov { g + beta * *m } else { *m }

@@ -121,20 +121,22 @@ fn values_outside_their_range_are_refused_with_the_range() {
 
 #[test]
 fn methods_that_do_not_add_up_are_refused_with_the_reason() {
-    insta::assert_snapshot!(flagged(&[
-        "chain=[\"project\", {weight-decay=0.1}]",
-        "chain=[{weight-decay=0.1}, \"project\"]",
-        "chain=[{clip=1.0}, \"project\"]",
-        "chain=[]",
-        "chain=[\"project\", \"project\"]",
-        "chain=[\"project\", {momentum={beta=1.0}}]",
-        "chain=[\"project\", {momentun={beta=0.9}}]",
-        "chain=[\"project\", \"clip\"]",
-        "memory.agreement=own",
-        "exchange.kind=none",
-        "method=d-psgd",
-        "graph.agents=1",
-    ]));
+    insta::assert_snapshot!(
+        flagged(&[
+            "chain=[\"project\", {weight-decay=0.1}]",
+            "chain=[{weight-decay=0.1}, \"project\"]",
+            "chain=[{clip=1.0}, \"project\"]",
+            "chain=[]",
+            "chain=[\"project\", \"project\"]",
+            "chain=[\"project\", {momentum={beta=1.0}}]",
+            "chain=[\"project\", {momentun={beta=0.9}}]",
+            "chain=[\"project\", \"clip\"]",
+            "memory.agreement=own",
+            "exchange.kind=none",
+            "graph.agents=1",
+        ]) + "\n\n---\n\n"
+            + &replaced(&[("method = \"codec\"", "method = \"d-psgd\"")])
+    );
 }
 
 /// A decentralized method on a ring of nine.

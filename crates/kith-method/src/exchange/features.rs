@@ -150,7 +150,7 @@ struct Minibatches {
 }
 
 impl Minibatches {
-    fn read(&mut self, batches: &dyn Batches, agents: &[AgentId], step: u64) {
+    fn fill(&mut self, batches: &dyn Batches, agents: &[AgentId], step: u64) {
         let samples = batches.samples();
         self.width = samples.input_len();
         self.inputs.clear();
@@ -240,7 +240,7 @@ impl<E: Engine> Cohort<E> {
                 }
             }
         }
-        contrast.minibatches.read(batches, agents, step);
+        contrast.minibatches.fill(batches, agents, step);
         if contrast.data == 0.0 {
             self.step_drawn(agents, &mut contrast);
         }
