@@ -272,7 +272,7 @@ fn minibatch(agent: usize, step: u64) -> Vec<(Vec<f64>, usize)> {
     Few.indices(AgentId::from(agent), step, &mut indices);
     let sample = |index: &u32| {
         let mut input = vec![0.0; SIZES.0];
-        Few.read(*index, &mut input);
+        Samples::read(&Few, *index, &mut input);
         (input.into_iter().map(f64::from).collect(), Few.label(*index) as usize)
     };
     indices.iter().map(sample).collect()
