@@ -311,6 +311,10 @@ pub trait Engine {
     /// `out[i] ← Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
     fn mix(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);
 
+    /// `rows[i] ← Σ_j c_ij · rows[j]` for every row of the plan, with the rows as they were before: [`Engine::mix`] without a
+    /// second block, to the same bits.
+    fn mix_in_place(&self, rows: &mut Self::Block, plan: &MixingPlan);
+
     /// `out[i] ← out[i] + Σ_j c_ij · input[j]` for every row of the plan, terms added to `out[i]` one after the other in the
     /// plan's order.
     fn mix_into(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);

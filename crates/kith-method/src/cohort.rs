@@ -47,7 +47,7 @@ pub struct Cohort<E: Engine> {
     pub(crate) whole: E::Block,
     /// The trained rows of a task in coordinates.
     pub(crate) coordinates: Option<E::Block>,
-    /// `Model`: where mixed rows are written. `Difference`: the public copies x̂.
+    /// The public copies x̂, or the rows of before a mixing; no rows where [`crate::Exchange::keeps_second_rows`] says so.
     pub(crate) public: E::Block,
     pub(crate) momentum: Option<E::Block>,
     pub(crate) extra: Extra<E::Block>,
@@ -89,8 +89,7 @@ impl<E: Engine> Cohort<E> {
             initial(agent, &mut row);
             engine.upload(&mut whole, agent, &row);
         }
-        let exchanges = parts.exchange.kind != ExchangeKind::None;
-        let public = engine.block(if exchanges { agents } else { 0 }, layout.len());
+        let public = engine.block(if parts.exchange.keeps_second_rows() { agents } else { 0 }, layout.len());
         let has_momentum =
             parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
         let wire = Wire::new(&weights, &hosted);
@@ -144,7 +143,7 @@ impl<E: Engine> Cohort<E> {
             self.engine.enter(geometry, &mut self.whole, &mut coordinates);
             self.coordinates = Some(coordinates);
         }
-        if self.exchanges() {
+        if self.parts.exchange.keeps_second_rows() {
             self.engine.reshape(&mut self.public, len);
         }
         if let Some(momentum) = &mut self.momentum {
@@ -167,11 +166,6 @@ impl<E: Engine> Cohort<E> {
     /// Whether trained rows are coordinates in the task under way.
     pub(crate) fn in_coordinates(&self) -> bool {
         self.geometries[0].charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }))
-    }
-
-    /// Whether agents exchange anything.
-    pub(crate) fn exchanges(&self) -> bool {
-        self.parts.exchange.kind != ExchangeKind::None
     }
 
     /// Turns rows back into whole weights at the end of a task.

@@ -276,6 +276,12 @@ impl Exchange {
     pub fn has_public(&self) -> bool {
         matches!(self.kind, ExchangeKind::Difference | ExchangeKind::PushSum) || self.compressor.is_some()
     }
+
+    /// Whether a second row an agent is kept: a public row, or the rows of before a mixing.
+    #[must_use]
+    pub fn keeps_second_rows(&self) -> bool {
+        self.has_public() || matches!(self.kind, ExchangeKind::NeighbourGradients | ExchangeKind::Relay)
+    }
 }
 
 /// What comes first in a round.

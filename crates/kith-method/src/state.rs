@@ -117,7 +117,7 @@ impl<E: Engine> Cohort<E> {
         tape.agree("numbers in a trained row", len as u64)?;
         present(tape, "coordinates", &self.coordinates)?;
         let roster = self.roster();
-        let exchanging = if self.exchanges() { roster.as_slice() } else { &[] };
+        let second = if self.parts.exchange.keeps_second_rows() { roster.as_slice() } else { &[] };
         let Self {
             engine,
             parts: _,
@@ -148,7 +148,7 @@ impl<E: Engine> Cohort<E> {
         let engine = &*engine;
         present(tape, "momentum", momentum)?;
         Rows { engine, agents: &roster, len: layout.len() }.carry(tape, whole)?;
-        Rows { engine, agents: exchanging, len }.carry(tape, public)?;
+        Rows { engine, agents: second, len }.carry(tape, public)?;
         retained.carry(tape, &Rows { engine, agents: &roster, len: layout.len() })?;
         let mut shared = u64::from(*shares_importance);
         tape.number(&mut shared)?;

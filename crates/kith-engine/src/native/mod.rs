@@ -5,6 +5,7 @@
 
 mod buffer;
 mod conv;
+mod in_place;
 mod linear;
 mod measure;
 mod mix;
@@ -255,6 +256,10 @@ impl Engine for NativeEngine {
 
     fn mix(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {
         self.combine_rows(out, input, plan, Start::Zero);
+    }
+
+    fn mix_in_place(&self, rows: &mut NativeBlock, plan: &MixingPlan) {
+        self.combine_in_place(rows, plan);
     }
 
     fn mix_into(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {

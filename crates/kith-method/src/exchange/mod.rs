@@ -151,18 +151,18 @@ impl<E: Engine> Cohort<E> {
             self.mix_adaptively(rate, &agents);
         } else if self.parts.exchange.has_public() {
             self.engine.mix_into(trained, &self.public, &self.plan);
-        } else {
+        } else if self.parts.exchange.keeps_second_rows() {
+            // The rows of before are what neighbours take gradients at.
             self.engine.mix(&mut self.public, trained, &self.plan);
             std::mem::swap(&mut self.public, trained);
+        } else {
+            self.engine.mix_in_place(trained, &self.plan);
         }
         if let Some((tracker, _)) = &mut self.extra.tracker {
-            // The block that mixing writes to is free again: nobody reads the rows of before.
-            self.engine.mix(&mut self.public, tracker, &self.plan);
-            std::mem::swap(&mut self.public, tracker);
+            self.engine.mix_in_place(tracker, &self.plan);
         }
         if let Some(importance) = self.retained.importance.as_mut().filter(|_| self.shares_importance) {
-            self.engine.mix(&mut self.public, importance, &self.plan);
-            std::mem::swap(&mut self.public, importance);
+            self.engine.mix_in_place(importance, &self.plan);
         }
         if self.has_public() && sends_last {
             self.publish(round, rows);
