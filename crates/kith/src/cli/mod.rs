@@ -9,6 +9,7 @@ mod export;
 mod report;
 mod run;
 mod runs;
+mod schedule;
 mod sweep;
 mod topology;
 
@@ -29,6 +30,7 @@ Examples:
   kith check experiments/codec-permuted-ring.toml
   kith report runs/quickstart
   kith export RUN --agent 3 --arm codec
+  kith schedule preview experiments/averaging-rate-schedules.toml
   kith topology inspect torus:4x4
   kith data list
 
@@ -58,6 +60,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Write the weights of an agent to a file that PyTorch reads
     Export(export::ExportArgs),
+    /// Look at learning rates, averaging rates and the like over time
+    Schedule(schedule::ScheduleArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
@@ -135,6 +139,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Schedule(arguments) => schedule::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
     };
