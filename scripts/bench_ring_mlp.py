@@ -71,8 +71,9 @@ def kith_run(agents, rounds):
 
 
 def kith(agents, rounds):
-    short, long = kith_run(agents, max(1, rounds // 10)), kith_run(agents, rounds)
-    steps = (rounds - max(1, rounds // 10)) * agents * args.local_steps
+    first = max(2, rounds // 10)
+    short, long = kith_run(agents, first), kith_run(agents, rounds)
+    steps = (rounds - first) * agents * args.local_steps
     return {**long, "agent_steps_per_cpu_second": steps / (long["cpu_seconds"] - short["cpu_seconds"])}
 
 
