@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use kith_core::{AgentId, Event, Network};
-use kith_method::Curriculum;
+use kith_method::{Agreement, Curriculum};
 use kith_sim::Outcome;
 
 use super::files::{Ended, ProcessFile, forget_rows};
 use super::means::{self, Means, MeansError};
-use super::merge;
+use super::merge::{self, Known};
 use crate::compose::{self, Parts, RunOptions};
 use crate::config::ResolvedArm;
 use crate::run::{DigestFile, RunError};
@@ -56,11 +56,18 @@ pub(super) fn gather(
         MeansError::Engine(source) => RunError::Arm { arm: arm.name.clone(), source },
     })?;
     let folders: Vec<_> = left.iter().map(|left| (left.folder.as_path(), left.agents.len())).collect();
-    merge::events(&folders, &means.after, |task| means::tested(arm, parts, task).start, emit)?;
+    let memory = memory_of(arm, left);
+    let first_tested = |task| means::tested(arm, parts, task).start;
+    merge::events(&folders, &Known { together: &means.after, first_tested: &first_tested, memory }, emit)?;
     if let Some(digests) = digests {
         merge::digests(&folders, digests)?;
     }
     let mut outcome = sum(parts.graph.agents(), left);
+    if let Some(Ended { outcome: one, .. }) = memory.and_then(|place| left[place].ended.as_ref()) {
+        outcome.basis_ranks.clone_from(&one.basis_ranks);
+        outcome.capacity_used.clone_from(&one.capacity_used);
+        outcome.memory_bytes.clone_from(&one.memory_bytes);
+    }
     for left in left.iter().filter(|left| left.ended.is_none()) {
         let rows = merge::accuracies(&left.folder, &left.agents)?;
         for (agent, rows) in left.agents.iter().zip(rows) {
@@ -84,6 +91,15 @@ pub(super) fn gather(
     left.iter().try_for_each(|left| forget_rows(&left.folder))?;
     let network = parts.network.clone();
     Ok(Gathered { outcome, measured: measured(left), network, rows, lost: Vec::new() })
+}
+
+/// The process whose memory is everyone's: the one that hosts the leader, or who came to its end in its place. After the last task nobody
+/// else is told what the memory gained.
+fn memory_of(arm: &ResolvedArm, left: &[Left]) -> Option<usize> {
+    let memory = arm.memory.as_ref().filter(|memory| memory.agreement == Agreement::Leader)?;
+    let ended = || left.iter().enumerate().filter(|(_, left)| left.ended.is_some());
+    let leads = ended().find(|(_, left)| left.agents.contains(&AgentId(memory.leader)));
+    leads.or_else(|| ended().next()).map(|(place, _)| place)
 }
 
 /// The outcome of a run of `everyone` agents from those of processes, but for what no process knows.

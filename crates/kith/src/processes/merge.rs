@@ -77,20 +77,33 @@ struct Group {
     events: Vec<(Event, f64)>,
 }
 
+/// What is known of the processes together.
+pub(super) struct Known<'a> {
+    /// What no process knows alone.
+    pub(super) together: &'a BTreeMap<TaskId, Together>,
+    /// The first task that the mean is tested on after a task.
+    pub(super) first_tested: &'a dyn Fn(TaskId) -> usize,
+    /// The process whose memory stands for everyone's, by its place; none where each agent has its own.
+    pub(super) memory: Option<usize>,
+}
+
 /// Hands on the events of all processes, folders each with the number of their agents, in the order of rounds. What processes know only of
-/// their own agents becomes the mean over all; what no process knows is in `together`, by task.
+/// their own agents becomes the mean over all.
 pub(super) fn events(
     folders: &[(&Path, usize)],
-    together: &BTreeMap<TaskId, Together>,
-    first_tested: impl Fn(TaskId) -> usize,
+    known: &Known<'_>,
     emit: &mut dyn FnMut(&Event),
 ) -> Result<(), RunError> {
     let open = |(folder, agents): &(&Path, usize)| Reader::<MetricLine>::open(folder.join("metrics.jsonl"), *agents);
     let mut readers: Vec<_> = folders.iter().map(open).collect::<Result<_, _>>()?;
     while let Some(round) = readers.iter().filter_map(|reader| reader.head.as_ref()).map(|line| line.round).min() {
         let mut groups: Vec<Group> = Vec::new();
-        for reader in &mut readers {
+        for (place, reader) in readers.iter_mut().enumerate() {
             while let Some(line) = reader.next_if(|line| line.round == round)? {
+                let of_memory = matches!(line.key, Key::BasisRank | Key::CapacityUsed | Key::MemoryBytes);
+                if of_memory && known.memory.is_some_and(|memory| memory != place) {
+                    continue;
+                }
                 let (event, weight) = (line.event(), reader.weight);
                 match groups.iter_mut().find(|group| (group.key, group.of) == (event.key, event.of)) {
                     Some(group) => group.events.push((event, weight)),
@@ -98,19 +111,14 @@ pub(super) fn events(
                 }
             }
         }
-        hand_on(groups, together, &first_tested, emit);
+        hand_on(groups, known, emit);
     }
     Ok(())
 }
 
-fn hand_on(
-    groups: Vec<Group>,
-    together: &BTreeMap<TaskId, Together>,
-    first_tested: &impl Fn(TaskId) -> usize,
-    emit: &mut dyn FnMut(&Event),
-) {
+fn hand_on(groups: Vec<Group>, known: &Known<'_>, emit: &mut dyn FnMut(&Event)) {
     let ended = groups.iter().find(|group| group.key == Key::ConsensusDistance).map(|group| group.events[0].0);
-    let mut mean = ended.and_then(|event| Some((event, together.get(&event.task)?)));
+    let mut mean = ended.and_then(|event| Some((event, known.together.get(&event.task)?)));
     let last_test = groups.iter().rposition(|group| group.key == Key::Accuracy);
     for (place, mut group) in groups.into_iter().enumerate() {
         group.events.sort_by_key(|(event, _)| event.agent);
@@ -130,7 +138,7 @@ fn hand_on(
             && let Some((event, together)) = mean.take()
         {
             for (place, value) in together.accuracy.iter().enumerate() {
-                let of = Some((first_tested(event.task) + place) as u32);
+                let of = Some(((known.first_tested)(event.task) + place) as u32);
                 emit(&Event { key: Key::AverageModelAccuracy, of, value: *value, ..event });
             }
         }
@@ -190,20 +198,22 @@ mod tests {
         folder
     }
 
-    const ONE: [&str; 5] = [
+    const ONE: [&str; 6] = [
         r#"{"arm":"a","task":0,"round":0,"key":"learning_rate","value":0.1}"#,
         r#"{"arm":"a","task":0,"round":3,"key":"train_loss","value":1.0}"#,
         r#"{"arm":"a","task":0,"round":3,"key":"consensus_distance","value":0.5}"#,
         r#"{"arm":"a","agent":1,"task":0,"round":3,"key":"accuracy","of":0,"value":0.75}"#,
         r#"{"arm":"a","task":0,"round":3,"key":"bytes_sent","value":100}"#,
+        r#"{"arm":"a","task":0,"round":3,"key":"basis_rank","of":0,"value":5}"#,
     ];
-    const OTHER: [&str; 7] = [
+    const OTHER: [&str; 8] = [
         r#"{"arm":"a","task":0,"round":0,"key":"learning_rate","value":0.1}"#,
         r#"{"arm":"a","task":0,"round":3,"key":"train_loss","value":4.0}"#,
         r#"{"arm":"a","task":0,"round":3,"key":"consensus_distance","value":9.5}"#,
         r#"{"arm":"a","agent":0,"task":0,"round":3,"key":"accuracy","of":0,"value":0.25}"#,
         r#"{"arm":"a","agent":2,"task":0,"round":3,"key":"accuracy","of":0,"value":0.5}"#,
         r#"{"arm":"a","task":0,"round":3,"key":"bytes_sent","value":400}"#,
+        r#"{"arm":"a","task":0,"round":3,"key":"basis_rank","of":0,"value":7}"#,
         r#"{"arm":"a","task":0,"round":4,"key":"train_l"#,
     ];
 
@@ -212,7 +222,8 @@ mod tests {
         let (one, other) = (folder(&ONE), folder(&OTHER));
         let together = BTreeMap::from([(TaskId(0), Together { mean: Vec::new(), distance: 2.0, accuracy: vec![0.6] })]);
         let mut seen = Vec::new();
-        events(&[(one.path(), 1), (other.path(), 2)], &together, |_| 0, &mut |event| {
+        let known = Known { together: &together, first_tested: &|_| 0, memory: Some(1) };
+        events(&[(one.path(), 1), (other.path(), 2)], &known, &mut |event| {
             seen.push((event.round.0, event.key, event.agent.map(|agent| agent.0), event.value));
         })
         .expect("they can be read");
@@ -225,6 +236,7 @@ mod tests {
             (3, Key::Accuracy, Some(2), 0.5),
             (3, Key::AverageModelAccuracy, None, 0.6),
             (3, Key::BytesSent, None, 300.0),
+            (3, Key::BasisRank, None, 7.0),
         ];
         assert_eq!(seen, expected);
     }
