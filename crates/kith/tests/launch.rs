@@ -19,7 +19,6 @@ const THREE: &str = r#"name = "three"
 seed = 3
 graph = { family = "ring", agents = 6 }
 network = { hidden = [16] }
-memory = { samples = 20, consensus_rounds = 2 }
 train = { rounds_per_task = 12, batch_size = 10, learning_rate = 0.05 }
 
 [data]
@@ -30,16 +29,15 @@ synthetic = { shape = [1, 6, 6], classes = 4, train = 600, test = 80 }
 [[arm]]
 name = "codec"
 method = "codec"
+memory = { samples = 20, consensus_rounds = 2 }
 
 [[arm]]
 name = "d-psgd"
 method = "d-psgd"
-memory = "none"
 
 [[arm]]
 name = "q-saddle"
 method = "q-saddle"
-memory = "none"
 "#;
 
 /// One method, long enough to be disturbed.
@@ -134,7 +132,7 @@ fn signal(name: &str, pid: u64) {
 
 /// The process of a launched run that hosts agent `place`.
 fn pid(directory: &Path, place: usize) -> u64 {
-    let status = json(&directory.join(format!("processes/longer/{place}/status.json")));
+    let status = json(&directory.join(format!("processes/d-psgd/{place}/status.json")));
     status["pid"].as_u64().expect("a process has a number")
 }
 
@@ -233,7 +231,7 @@ fn others_go_on_while_a_process_stands_still_and_it_comes_to_the_end_too() {
     let stopped = pid(&directory, 2);
     signal("STOP", stopped);
     let round = |place: usize| {
-        let status = json(&directory.join(format!("processes/longer/{place}/status.json")));
+        let status = json(&directory.join(format!("processes/d-psgd/{place}/status.json")));
         status["round"].as_u64().expect("a number")
     };
     // Rounds go on without it: each waits for the deadline, so a few take seconds.
@@ -266,7 +264,7 @@ fn sigterm_ends_all_processes_and_leaves_whole_files() {
     assert!(json(&directory.join("manifest.json"))["ended"].is_string());
     assert_eq!(metrics(&directory, &["accuracy"]).len(), 8);
     for place in 0..4 {
-        let folder = directory.join(format!("processes/longer/{place}"));
+        let folder = directory.join(format!("processes/d-psgd/{place}"));
         assert_eq!(json(&folder.join("process.json"))["ended"]["outcome"]["stopped"], Value::Bool(true));
         assert_eq!(json(&folder.join("status.json"))["stage"], "stopped");
     }
@@ -282,7 +280,7 @@ fn processes_end_when_the_one_that_started_them_is_killed() {
     assert_eq!(launch.end().0, None);
     let began = Instant::now();
     for place in 0..4 {
-        let status = directory.join(format!("processes/longer/{place}/status.json"));
+        let status = directory.join(format!("processes/d-psgd/{place}/status.json"));
         while json(&status)["stage"] == "running" {
             assert!(began.elapsed() < LONG, "process {place} goes on alone");
             std::thread::sleep(Duration::from_millis(50));

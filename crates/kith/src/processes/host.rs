@@ -10,9 +10,9 @@ use kith_data::SearchPath;
 use kith_net::{Discover, Identity, Notice, PeersFile};
 use kith_sim::Outcome;
 
-use super::board::{Board, Stage, Who};
 use super::files::{Ended, ProcessFile, RowsWriter, Taken};
 use super::lines::Line;
+use super::status::{Keeping, STATUS, Stage, Who, words};
 use super::watch::Watch;
 use crate::compose::{self, Parts, RunOptions};
 use crate::config::ResolvedArm;
@@ -78,26 +78,27 @@ pub(crate) fn run_here(
     recorder: &mut Recorder<'_>,
 ) -> Result<Result<Outcome, compose::RunError>, RunError> {
     let Started { hosting, arm, directory, .. } = started;
-    let board = Arc::new(Board::new(started.who()));
+    let status = Arc::new(Keeping::new(started.who()));
     started.file(None).write(directory)?;
-    directory.write_json("status.json", &board.status())?;
-    let settings = started.settings(options.device.label());
+    directory.write_json(STATUS, &status.status())?;
+    let settings = started.settings(options.device.label(), &status);
     let mut watch = Watch {
         recorder,
         interrupt: started.interrupt.clone(),
-        board: Arc::clone(&board),
+        status: Arc::clone(&status),
         rows: RowsWriter::new(directory.path().to_owned(), hosting.agents.len()),
+        tested: None,
         failed: None,
         lines: (hosting.reports == Reports::Parent).then_some(None),
     };
-    let tell = |notice: Notice| started.tell(&board, &notice);
+    let tell = |notice: Notice| started.tell(&notice);
     let left = std::thread::scope(|scope| {
         let (end, ended) = channel::<()>();
         scope.spawn(|| {
             let ended = ended;
             while ended.recv_timeout(STATUS_EVERY) == Err(RecvTimeoutError::Timeout) {
                 // A status that cannot be written is no reason to stop; what cannot be measured is, and shows elsewhere.
-                let _ = directory.write_json("status.json", &board.status());
+                let _ = directory.write_json(STATUS, &status.status());
             }
         });
         let left = compose::run_hosted(arm, started.search, options, settings, &tell, prepared, &mut watch);
@@ -105,12 +106,12 @@ pub(crate) fn run_here(
         left
     });
     let failed = watch.failed.take();
-    board.stage(match &left {
+    status.end(match &left {
         Ok(left) if left.outcome.stopped => Stage::Stopped,
         Ok(_) => Stage::Ended,
         Err(_) => Stage::Failed,
     });
-    let written = directory.write_json("status.json", &board.status());
+    let written = directory.write_json(STATUS, &status.status());
     if let Some(error) = failed {
         return Err(error);
     }
@@ -126,30 +127,12 @@ pub(crate) fn run_here(
 
 impl Started<'_> {
     fn who(&self) -> Who {
-        let own = self.hosting.identity.peer_id();
-        let others = self.hosting.peers.peers.iter().filter(|entry| entry.id != own);
-        let around = self.around();
-        let agents = |ids: &[u32]| {
-            let mut agents: Vec<AgentId> = ids.iter().copied().map(AgentId).collect();
-            agents.sort_unstable();
-            agents
-        };
-        let neighbours = others.map(|entry| agents(&entry.agents));
-        let neighbours = neighbours.filter(|agents| agents.iter().any(|agent| around.contains(agent))).collect();
         Who {
             experiment: self.experiment.to_owned(),
             arm: self.arm.name.clone(),
             agents: self.hosting.agents.clone(),
-            peer_id: own,
-            neighbours,
+            peer_id: self.hosting.identity.peer_id(),
         }
-    }
-
-    /// Neighbours of the hosted agents.
-    fn around(&self) -> Vec<AgentId> {
-        let Ok(graph) = self.arm.build_graph() else { return Vec::new() };
-        let of = |agent: &AgentId| [graph.neighbours_in(*agent), graph.neighbours_out(*agent)].concat();
-        self.hosting.agents.iter().filter(|agent| agent.index() < graph.agents()).flat_map(of).collect()
     }
 
     fn file(&self, ended: Option<Ended>) -> ProcessFile {
@@ -167,7 +150,7 @@ impl Started<'_> {
         self.file(Some(ended)).write(self.directory)
     }
 
-    fn settings(&self, engine: String) -> kith_net::Settings {
+    fn settings(&self, engine: String, status: &Keeping) -> kith_net::Settings {
         let Hosting { identity, agents, listen, peers, pre_shared, discover, wait, .. } = self.hosting;
         let deadline = Duration::try_from_secs_f64(self.arm.links.deadline_ms / 1e3).unwrap_or(Duration::MAX);
         let retransmit = Duration::try_from_secs_f64(self.arm.links.retransmit_ms / 1e3).unwrap_or(Duration::MAX);
@@ -186,11 +169,21 @@ impl Started<'_> {
             // full. In the simulator the time is that of a lost frame.
             retransmit: retransmit.max(deadline / 3),
             start: *wait,
+            options: self.net_options(status),
         }
     }
 
-    fn tell(&self, board: &Board, notice: &Notice) {
-        let Some(words) = board.notice(notice) else { return };
+    #[allow(clippy::needless_update, reason = "what a process has no use for is left out, whatever it is")]
+    fn net_options(&self, status: &Keeping) -> kith_net::Options {
+        kith_net::Options {
+            board: Some(Arc::clone(&status.board)),
+            stop: Some(self.interrupt.flag()),
+            ..kith_net::Options::default()
+        }
+    }
+
+    fn tell(&self, notice: &Notice) {
+        let Some(words) = words(notice) else { return };
         match (self.hosting.reports, notice) {
             // Who started all processes sees how they end.
             (Reports::Parent, Notice::Listening(_) | Notice::Connected(_) | Notice::Gone(_)) | (Reports::Nobody, _) => {

@@ -12,9 +12,9 @@ use kith_data::SearchPath;
 use kith_net::{Identity, NetError, PeerEntry, PeersFile};
 use thiserror::Error;
 
-use super::board::named;
 use super::child::share;
 use super::gather::{Gathered, LaunchError, Left, gather};
+use super::status::named;
 use super::supervise::{Process, Supervision};
 use crate::compose::{Parts, RunOptions};
 use crate::config::ResolvedArm;

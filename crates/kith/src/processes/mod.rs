@@ -6,7 +6,6 @@
 //! *Architecture invariant:* nothing here computes what a round does. Numbers that no process knows alone (distances from the mean of
 //! all agents, tests of that mean) are computed from the rows, by the same engine functions as in the simulator.
 
-mod board;
 mod child;
 mod files;
 mod gather;
@@ -15,10 +14,10 @@ mod launch;
 mod lines;
 mod means;
 mod merge;
+mod status;
 mod supervise;
 mod watch;
 
-pub use board::{Link, NeighbourStatus, Stage, Status};
 pub(crate) use child::{describe, last_words, share, stop_with_parent};
 pub(crate) use files::Ended;
 pub(crate) use gather::{Gathered, LaunchError};
@@ -26,3 +25,4 @@ pub use host::{Hosting, Reports};
 pub(crate) use host::{Started, local, run_here};
 pub(crate) use launch::Launch;
 pub use launch::{Launching, ProcessError, Split};
+pub use status::{Link, NeighbourStatus, Stage, Status};

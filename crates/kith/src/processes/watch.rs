@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_core::{AgentId, Digest, Event, Round, TaskId};
+use kith_core::{AgentId, Digest, Event, Key, Round, TaskId};
 use kith_sim::{Moment, Observer, Phase, Progress};
 
-use super::board::Board;
 use super::files::{RowsWriter, Taken};
 use super::lines::Line;
+use super::status::Keeping;
 use crate::run::{Interrupt, Recorder, RunError};
 
 /// Lines of progress for the process that started this one.
@@ -17,8 +17,10 @@ const LINE_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Watch<'w, 'a> {
     pub(super) recorder: &'w mut Recorder<'a>,
     pub(super) interrupt: Interrupt,
-    pub(super) board: Arc<Board>,
+    pub(super) status: Arc<Keeping>,
     pub(super) rows: RowsWriter,
+    /// The last test, while it is under way.
+    pub(super) tested: Option<Event>,
     /// The first file of rows that could not be written.
     pub(super) failed: Option<RunError>,
     /// When the last line was said, where somebody listens.
@@ -27,15 +29,24 @@ pub(super) struct Watch<'w, 'a> {
 
 impl Observer for Watch<'_, '_> {
     fn event(&mut self, event: &Event) {
+        if event.key == Key::Accuracy {
+            self.tested = Some(*event);
+        }
         self.recorder.event(event);
     }
 
+    /// After a test it is said what was sent until then, which only the driver knows.
     fn phase(&mut self, phase: Phase) {
+        if let Some(tested) = self.tested.take() {
+            let status = self.status.status();
+            let value = status.bytes_sent as f64 / status.agents.len().max(1) as f64;
+            self.recorder.event(&Event { agent: None, key: Key::BytesSent, of: None, value, ..tested });
+        }
         self.recorder.phase(phase);
     }
 
     fn progress(&mut self, progress: &Progress) {
-        self.board.progress(progress);
+        self.status.progress(progress);
         self.recorder.progress(progress);
         let Some(last) = &mut self.lines else { return };
         let over = progress.rounds_done == progress.rounds;
