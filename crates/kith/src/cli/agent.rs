@@ -79,6 +79,9 @@ pub(super) struct AgentArgs {
     /// Directory of this process, instead of a new one in the file's output.dir
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Serve /status for kith status and /metrics for Prometheus here, such as 127.0.0.1:9464 [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    metrics_addr: Option<std::net::SocketAddr>,
     /// Write the digest of each agent's parameters after every round to digests.jsonl: slower
     #[arg(long)]
     digests: bool,
@@ -182,6 +185,7 @@ fn hosting(arguments: &AgentArgs, reports: Reports) -> Result<Hosting, Failure> 
         },
         wait: Duration::from_secs(arguments.wait),
         directory: arguments.out.clone(),
+        endpoint: arguments.metrics_addr,
         reports,
     })
 }

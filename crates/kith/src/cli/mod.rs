@@ -7,11 +7,13 @@ mod check;
 mod data;
 mod deploy;
 mod export;
+mod gather;
 mod identity;
 mod launch;
 mod report;
 mod run;
 mod runs;
+mod status;
 mod sweep;
 mod topology;
 
@@ -54,6 +56,10 @@ enum Command {
     Launch(launch::LaunchArgs),
     /// Run some agents of an experiment, with other processes that run the others
     Agent(agent::AgentArgs),
+    /// Show how processes of a run stand
+    Status(status::StatusArgs),
+    /// Put together what processes of a run left
+    Gather(gather::GatherArgs),
     /// Make and show the keys by which processes know each other
     Identity(identity::IdentityArgs),
     /// Run every run of an experiment's [sweep]; goes on where it was cut
@@ -140,6 +146,8 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Launch(arguments) => launch::run(&arguments),
         Command::Agent(arguments) => agent::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Gather(arguments) => gather::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::SweepRun(arguments) => sweep::work(&arguments),

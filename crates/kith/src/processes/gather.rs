@@ -6,7 +6,7 @@ use kith_core::{AgentId, Event, Network};
 use kith_method::{Agreement, Curriculum};
 use kith_sim::Outcome;
 
-use super::files::{Ended, ProcessFile, forget_rows};
+use super::files::{Ended, ProcessFile};
 use super::means::{self, Means, MeansError};
 use super::merge::{self, Known};
 use crate::compose::{self, Parts, RunOptions};
@@ -88,7 +88,6 @@ pub(super) fn gather(
     }
     let Means { mean, digest, rows, .. } = means;
     (outcome.mean_parameters, outcome.parameter_digest) = (mean, digest);
-    left.iter().try_for_each(|left| forget_rows(&left.folder))?;
     let network = parts.network.clone();
     Ok(Gathered { outcome, measured: measured(left), network, rows, lost: Vec::new() })
 }

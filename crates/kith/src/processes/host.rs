@@ -1,5 +1,6 @@
 //! One process: the agents that it hosts, from the experiment to what they leave.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -12,6 +13,7 @@ use kith_sim::Outcome;
 
 use super::files::{Ended, ProcessFile, RowsWriter, Taken};
 use super::lines::Line;
+use super::serve::Endpoint;
 use super::status::{Keeping, STATUS, Stage, Who, words};
 use super::watch::Watch;
 use crate::compose::{self, Parts, RunOptions};
@@ -40,6 +42,8 @@ pub struct Hosting {
     pub wait: Duration,
     /// The process's own directory, instead of a new one.
     pub directory: Option<PathBuf>,
+    /// Where it shows how it stands, if anywhere.
+    pub endpoint: Option<SocketAddr>,
     /// Who is told how it goes.
     pub reports: Reports,
 }
@@ -82,6 +86,7 @@ pub(crate) fn run_here(
     started.file(None).write(directory)?;
     directory.write_json(STATUS, &status.status())?;
     let settings = started.settings(options.device.label(), &status);
+    let _endpoint = started.endpoint(&status)?;
     let mut watch = Watch {
         recorder,
         interrupt: started.interrupt.clone(),
@@ -133,6 +138,14 @@ impl Started<'_> {
             agents: self.hosting.agents.clone(),
             peer_id: self.hosting.identity.peer_id(),
         }
+    }
+
+    fn endpoint(&self, status: &Arc<Keeping>) -> Result<Option<Endpoint>, RunError> {
+        let Some(address) = self.hosting.endpoint else { return Ok(None) };
+        let endpoint =
+            Endpoint::open(address, Arc::clone(status)).map_err(|source| RunError::Endpoint { address, source })?;
+        self.voice.say(&format!("status and metrics at http://{}", endpoint.address()));
+        Ok(Some(endpoint))
     }
 
     fn file(&self, ended: Option<Ended>) -> ProcessFile {

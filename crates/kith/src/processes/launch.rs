@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kith_core::{AgentId, Event};
+use kith_core::AgentId;
 use kith_data::SearchPath;
 use kith_net::{Identity, NetError, PeerEntry, PeersFile};
 use thiserror::Error;
 
 use super::child::share;
-use super::gather::{Gathered, LaunchError, Left, gather};
+use super::gather::LaunchError;
+use super::leavings::AllLeft;
 use super::status::named;
 use super::supervise::{Process, Supervision};
 use crate::compose::{Parts, RunOptions};
 use crate::config::ResolvedArm;
-use crate::run::{DigestFile, Display, Interrupt, RoundDigests, RunError};
+use crate::run::{Display, Interrupt, RoundDigests, RunError};
 
 /// How long processes wait for each other at the start.
 const WAIT: Duration = Duration::from_secs(120);
@@ -79,12 +80,16 @@ impl Launching {
     /// The agents of each process.
     #[must_use]
     pub fn cohorts(&self, arm: &ResolvedArm) -> Vec<Vec<AgentId>> {
-        let agents = arm.build_graph().map_or(0, |graph| graph.agents());
-        cohorts(agents, self.split)
+        cohorts(arm, self.split)
     }
 }
 
-fn cohorts(agents: usize, split: Split) -> Vec<Vec<AgentId>> {
+/// The agents of each process, if they are divided so.
+pub(crate) fn cohorts(arm: &ResolvedArm, split: Split) -> Vec<Vec<AgentId>> {
+    divide(arm.build_graph().map_or(0, |graph| graph.agents()), split)
+}
+
+fn divide(agents: usize, split: Split) -> Vec<Vec<AgentId>> {
     let block = |from: usize, to: usize| (from..to).map(AgentId::from).collect();
     match split {
         Split::Processes(count) => {
@@ -110,20 +115,11 @@ pub(crate) struct Launch<'a> {
     pub(crate) interrupt: &'a Interrupt,
 }
 
-/// Processes that have all ended.
-pub(crate) struct Launched<'a> {
-    launch: Launch<'a>,
-    parts: Parts,
-    folders: Vec<(PathBuf, Vec<AgentId>)>,
-    lost: Vec<String>,
-    wall: Duration,
-}
-
-impl<'a> Launch<'a> {
+impl Launch<'_> {
     /// Starts the processes and waits for all of them.
-    pub(crate) fn run(self, display: Display) -> Result<Launched<'a>, LaunchError> {
+    pub(crate) fn run(&self, display: Display) -> Result<AllLeft, LaunchError> {
         let agents = self.arm.build_graph().map_err(crate::compose::RunError::from)?.agents();
-        let cohorts = cohorts(agents, self.launching.split);
+        let cohorts = divide(agents, self.launching.split);
         if cohorts.iter().any(Vec::is_empty) {
             return Err(ProcessError::TooMany { processes: cohorts.len(), agents }.into());
         }
@@ -152,7 +148,7 @@ impl<'a> Launch<'a> {
             let _ = std::fs::remove_file(folder.join(KEY));
         }
         let folders = folders.into_iter().zip(cohorts).collect();
-        Ok(Launched { launch: self, parts, folders, lost: ended.lost, wall: ended.wall })
+        Ok(AllLeft { parts, folders, lost: ended.lost, wall: Some(ended.wall) })
     }
 
     /// How long a process that was asked to stop may take: it may wait for a neighbour that is gone.
@@ -235,32 +231,6 @@ struct Introduced {
     addresses: Vec<String>,
 }
 
-impl Launched<'_> {
-    /// What the arm is made of.
-    pub(crate) const fn parts(&self) -> &Parts {
-        &self.parts
-    }
-
-    /// Puts together what the processes left.
-    pub(crate) fn gather(
-        &self,
-        digests: Option<&mut DigestFile>,
-        emit: &mut dyn FnMut(&Event),
-    ) -> Result<Gathered, RunError> {
-        let read = |(folder, agents): &(PathBuf, Vec<AgentId>)| Left::read(folder.clone(), agents.clone());
-        let left: Vec<Left> = self.folders.iter().map(read).collect::<Result<_, _>>()?;
-        let Launch { arm, options, .. } = self.launch;
-        if left.iter().all(|left| left.ended.is_none()) {
-            let source = ProcessError::All(self.lost.clone());
-            return Err(RunError::Processes { arm: arm.name.clone(), source });
-        }
-        let mut gathered = gather(arm, &self.parts, options, &left, digests, emit)?;
-        gathered.measured.wall_seconds = self.wall.as_secs_f64();
-        gathered.lost.extend(self.lost.iter().cloned());
-        Ok(gathered)
-    }
-}
-
 /// A process as messages name it.
 pub(super) fn title(place: usize, agents: &[AgentId]) -> String {
     format!("process {place} ({})", named(agents))
@@ -271,7 +241,7 @@ mod tests {
     use super::*;
 
     fn sizes(agents: usize, split: Split) -> Vec<usize> {
-        let cohorts = cohorts(agents, split);
+        let cohorts = divide(agents, split);
         let all: Vec<usize> = cohorts.iter().flatten().map(|agent| agent.index()).collect();
         assert_eq!(all, (0..agents).collect::<Vec<_>>(), "every agent once, in order");
         cohorts.iter().map(Vec::len).collect()

@@ -66,6 +66,8 @@ pub enum Stage {
     Stopped,
     /// It failed.
     Failed,
+    /// It was killed, or its machine went down.
+    Gone,
 }
 
 impl Stage {
@@ -78,6 +80,7 @@ impl Stage {
             Self::Ended => "ended",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
+            Self::Gone => "gone",
         }
     }
 }

@@ -41,6 +41,8 @@ impl Observer for Watch<'_, '_> {
             let status = self.status.status();
             let value = status.bytes_sent as f64 / status.agents.len().max(1) as f64;
             self.recorder.event(&Event { agent: None, key: Key::BytesSent, of: None, value, ..tested });
+            // What a process that is killed has measured, others still count.
+            self.recorder.make_visible();
         }
         self.recorder.phase(phase);
     }

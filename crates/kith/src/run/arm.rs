@@ -10,9 +10,9 @@ use super::process::now;
 use super::recorder::{self, Recorder};
 use super::resume::Cut;
 use super::{CheckpointError, Display, Done, Driver, RunError, Running, Setup};
-use crate::compose::{self, RunOptions};
+use crate::compose::{self, Parts, RunOptions};
 use crate::config::{ConfigError, ResolvedArm};
-use crate::processes::{self, Ended, Hosting, Launch, Launching, Started};
+use crate::processes::{self, AllLeft, Ended, Hosting, Launch, LaunchError, Launching, Leavings, Started};
 use crate::summary::ArmSummary;
 
 impl Running<'_> {
@@ -23,6 +23,7 @@ impl Running<'_> {
             Driver::Simulator => self.here(arm, cut, None),
             Driver::Hosted(hosting) => self.here(arm, cut, Some(hosting)),
             Driver::Processes(launching) => self.elsewhere(arm, launching),
+            Driver::Left(left) => self.before(arm, left),
         }
     }
 
@@ -58,7 +59,7 @@ impl Running<'_> {
         let state = state.as_mut().map(|opened| opened as &mut dyn Read);
         let (setups, directory) = (&mut self.setups, &self.directory);
         let mut written = Ok(());
-        let mut prepared = |parts: &compose::Parts| {
+        let mut prepared = |parts: &Parts| {
             setups.add(Setup::new(&arm.name, parts));
             written = directory.write_compact("setup.json", setups);
         };
@@ -113,20 +114,33 @@ impl Running<'_> {
             directory: self.directory.path(),
             interrupt: &self.interrupt,
         };
-        let display = Display::new(&arm.name, self.settings.talk);
-        let launched = match launch.run(display) {
-            Ok(launched) => launched,
-            Err(processes::LaunchError::Parts(error)) => return Err(self.failed(arm, error)),
-            Err(processes::LaunchError::Files(error)) => return Err(*error),
-            Err(processes::LaunchError::Processes(source)) => {
+        let left = match launch.run(Display::new(&arm.name, self.settings.talk)) {
+            Ok(left) => left,
+            Err(LaunchError::Parts(error)) => return Err(self.failed(arm, error)),
+            Err(LaunchError::Files(error)) => return Err(*error),
+            Err(LaunchError::Processes(source)) => {
                 return Err(RunError::Processes { arm: arm.name.clone(), source });
             }
         };
+        let done = self.gathered(arm, &left)?;
+        left.forget_rows()?;
+        Ok(done)
+    }
+
+    /// From what processes left before.
+    fn before(&mut self, arm: &ResolvedArm, left: &Leavings) -> Result<Done, RunError> {
+        let parts = Parts::of(arm, &self.search).map_err(|error| self.failed(arm, error))?;
+        self.gathered(arm, &left.with(parts))
+    }
+
+    /// One arm of what processes left.
+    fn gathered(&mut self, arm: &ResolvedArm, left: &AllLeft) -> Result<Done, RunError> {
         self.logs.begin(&arm.name, Round(0));
-        self.setups.add(Setup::new(&arm.name, launched.parts()));
+        self.setups.add(Setup::new(&arm.name, &left.parts));
         self.directory.write_compact("setup.json", &self.setups)?;
+        let options = self.options();
         let (metrics, logs) = (&mut self.metrics, &mut self.logs);
-        let gathered = launched.gather(self.digests.as_mut(), &mut |event| {
+        let gathered = left.gather(arm, &options, self.digests.as_mut(), &mut |event| {
             recorder::write(metrics, logs, &arm.name, event);
         });
         self.logs.end()?;

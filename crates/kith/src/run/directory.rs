@@ -112,6 +112,7 @@ impl Manifest {
         self.processes = match driver {
             Driver::Simulator => return,
             Driver::Hosted(hosting) => vec![hosting.agents.clone()],
+            Driver::Left(left) => left.cohorts(),
             Driver::Processes(launching) => arm.map(|arm| launching.cohorts(arm)).unwrap_or_default(),
         }
         .into_iter()

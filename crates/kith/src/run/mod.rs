@@ -39,7 +39,7 @@ pub(crate) use tables::overview;
 use crate::compose;
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::device::OpenDevice;
-use crate::processes::{Hosting, Launching, ProcessError};
+use crate::processes::{Hosting, Launching, Leavings, ProcessError};
 use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
@@ -80,6 +80,8 @@ pub enum Driver {
     Hosted(Box<Hosting>),
     /// The network, all agents in processes that this one starts.
     Processes(Launching),
+    /// The network did already: what processes left is put together.
+    Left(Leavings),
 }
 
 /// The place of a run in a sweep.
@@ -141,6 +143,14 @@ pub enum RunError {
         arm: String,
         /// Why.
         source: ProcessError,
+    },
+    /// A process cannot show how it stands.
+    #[error("cannot listen at {address} for --metrics-addr: {source}")]
+    Endpoint {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A process is to begin where another run lies.
     #[error("{} holds a run already; choose another place with --out DIR", .directory.display())]

@@ -151,6 +151,13 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// What was measured so far is in the files, whatever becomes of the process.
+    pub(crate) fn make_visible(&mut self) {
+        self.flushed = Instant::now();
+        self.metrics.make_visible();
+        self.logs.flush();
+    }
+
     /// What went wrong with a checkpoint.
     pub(crate) fn take_failure(&mut self) -> Option<RunError> {
         self.failed.take()
@@ -211,9 +218,7 @@ impl Observer for Recorder<'_> {
         }
         // Whoever follows the run sees what happened until a moment ago.
         if now - self.flushed > FLUSH {
-            self.flushed = now;
-            self.metrics.make_visible();
-            self.logs.flush();
+            self.make_visible();
         }
         if self.display.is_due(now) || new_task {
             self.display.show(progress, self.training(now), now, new_task);
