@@ -244,7 +244,7 @@ fn compute<E: Engine>(
         let mut last: Option<(AgentId, (Body, Body))> = None;
         // Rows, unlike gradients and relayed sums, are the same for every neighbour.
         let one_each = match cohort.parts().exchange.kind {
-            ExchangeKind::NeighbourGradients => stage.leg == Leg::Both,
+            ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => stage.leg == Leg::Both,
             kind => kind == ExchangeKind::Relay,
         };
         for &(from, to) in edges {

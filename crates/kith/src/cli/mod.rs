@@ -13,6 +13,7 @@ mod launch;
 mod report;
 mod run;
 mod runs;
+mod schedule;
 mod status;
 mod sweep;
 mod topology;
@@ -35,6 +36,7 @@ Examples:
   kith check experiments/codec-permuted-ring.toml
   kith report runs/quickstart
   kith export RUN --agent 3 --arm codec
+  kith schedule preview experiments/averaging-rate-schedules.toml
   kith topology inspect torus:4x4
   kith data list
 
@@ -74,6 +76,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Write the weights of an agent to a file that PyTorch reads
     Export(export::ExportArgs),
+    /// Look at learning rates, averaging rates and the like over time
+    Schedule(schedule::ScheduleArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
@@ -156,6 +160,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Schedule(arguments) => schedule::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
     };

@@ -19,13 +19,12 @@ A run directory of kith launch or kith agent holds status.json of each process, 
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[group(required = true, multiple = false)]
 pub(super) struct StatusArgs {
     /// Run directory of kith launch or kith agent
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", required_unless_present = "connect")]
     run: Option<PathBuf>,
     /// Ask a process at this address; may be given more than once
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "run")]
     connect: Vec<String>,
     /// Print JSON: a list with a table for each process
     #[arg(long)]
