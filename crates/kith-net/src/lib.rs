@@ -9,6 +9,7 @@
 mod board;
 mod codec;
 mod compute;
+mod cut;
 mod driver;
 mod error;
 mod faults;
@@ -19,6 +20,7 @@ mod peers;
 
 pub use board::{Board, Link, NeighbourStatus, Standing, Status};
 pub use compute::{Options, Settings, run};
+pub use cut::Cut;
 pub use driver::{Notice, Tell};
 pub use error::NetError;
 pub use faults::Fault;
