@@ -153,6 +153,7 @@ impl<E: Engine> Cohort<E> {
         for block in momentum.iter_mut().chain(public).chain(extra.blocks()) {
             engine.upload(block, agent, &nothing);
         }
+        extra.push.iter_mut().for_each(|push| push.set_weight(agent, 1.0));
         wire.restart(agent);
     }
 }

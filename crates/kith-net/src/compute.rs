@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use kith_core::{AgentId, Digest, Leg, Round, Tape, TaskId};
+use kith_core::{AgentId, Leg, Round, Tape, TaskId};
 use kith_engine::Engine;
 use kith_method::{Agreement, BasisSpec, Cohort, ExchangeKind, PayloadForm, PayloadSpec, decode_basis};
 use kith_protocol::{Neighbour, Peer, RoundKind, Stage};
@@ -16,49 +15,7 @@ use tokio::sync::mpsc;
 use crate::codec::{Body, Codec};
 use crate::driver::{Driver, Ended, Event, Sides, Tell};
 use crate::network::{self, IN_QUEUE, NetEvent, NetworkSettings, OUT_QUEUE};
-use crate::{Board, Cut, Discover, Identity, NetError, PeersFile, peers};
-
-/// How a process takes part in a run.
-#[derive(Clone)]
-pub struct Settings {
-    /// Who it is.
-    pub identity: Identity,
-    /// The agents that it hosts, ascending.
-    pub hosted: Vec<AgentId>,
-    /// Where it listens.
-    pub listen: Vec<String>,
-    /// All processes of the run.
-    pub peers: PeersFile,
-    /// A secret that all processes share; who does not know it cannot even begin to speak.
-    pub pre_shared: Option<[u8; 32]>,
-    /// How addresses are found.
-    pub discover: Discover,
-    /// Hash of the experiment, which must be the same everywhere.
-    pub run: Digest,
-    /// Tells this start of the process from others.
-    pub instance: u64,
-    /// Where the arithmetic runs, which must be the same everywhere.
-    pub engine: String,
-    /// How long a round waits for neighbours.
-    pub deadline: Duration,
-    /// After how long a frame without an answer is sent again.
-    pub retransmit: Duration,
-    /// How long the start waits for neighbours.
-    pub start: Duration,
-    /// What not every process needs.
-    pub options: Options,
-}
-
-/// What not every process needs: [`Options::default`] leaves it all out.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// Where others of the program see how the process stands.
-    pub board: Option<Arc<Board>>,
-    /// State to go on from: what [`Observer::before_round`] of a process that hosts the same agents put on its tape.
-    pub resume: Option<Arc<[u8]>>,
-    /// Links that are cut for some rounds, as an experiment plans it.
-    pub cuts: Vec<Cut>,
-}
+use crate::{NetError, Options, Settings, peers};
 
 /// Where a process begins.
 pub(crate) struct Start {
@@ -351,7 +308,7 @@ fn bodies<E: Engine>(cohort: &Cohort<E>, leg: Leg, edges: &[(AgentId, AgentId)])
     let mut last: Option<(AgentId, (Body, Body))> = None;
     // Rows, unlike gradients and relayed sums, are the same for every neighbour.
     let one_each = match cohort.parts().exchange.kind {
-        ExchangeKind::NeighbourGradients => leg == Leg::Both,
+        ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => leg == Leg::Both,
         kind => kind == ExchangeKind::Relay,
     };
     for &(from, to) in edges {

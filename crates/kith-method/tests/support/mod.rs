@@ -7,7 +7,7 @@ use kith_engine::{NativeEngine, Objective, Quadratic};
 use kith_method::{Cohort, ExchangeKind, Mixing, Parts, Preset, Rates, Setup};
 
 /// Quadratics need no data.
-struct NoData;
+pub(crate) struct NoData;
 
 impl Samples for NoData {
     fn input_len(&self) -> usize {
@@ -180,7 +180,7 @@ pub(crate) fn keeps_mean(parts: &Parts) -> bool {
 /// Numbers in a row of [`problem`].
 const DIMENSIONS: usize = 5;
 
-fn wave(at: usize, phase: f64) -> f64 {
+pub(crate) fn wave(at: usize, phase: f64) -> f64 {
     (at as f64 * 2.399 + phase).sin()
 }
 

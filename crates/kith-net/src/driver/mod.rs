@@ -9,6 +9,7 @@ mod sides;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,10 +23,10 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use crate::codec::{Body, Packet};
-use crate::compute::{Done, Job, Settings, Start};
+use crate::compute::{Done, Job, Start};
 use crate::faults::Faults;
 use crate::network::{Command, NetEvent};
-use crate::{Board, Cut, NetError, Standing, inbox::Inbox};
+use crate::{Board, Cut, NetError, Settings, Standing, inbox::Inbox};
 
 pub(crate) use judge::form;
 pub use notice::{Notice, Tell};
@@ -101,6 +102,7 @@ pub(crate) struct Driver<'t> {
     jobs: SyncSender<Job>,
     tell: Tell<'t>,
     board: Arc<Board>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl<'t> Driver<'t> {
@@ -174,6 +176,7 @@ impl<'t> Driver<'t> {
             jobs,
             tell,
             board,
+            stop: settings.options.stop.clone(),
         }
     }
 
@@ -251,7 +254,8 @@ impl<'t> Driver<'t> {
             agents.into_iter().for_each(|agent| self.handle(agent, Input::Start(self.current)));
             return Ok(());
         }
-        if self.began.elapsed() <= self.start {
+        self.stopping |= self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if self.stopping || self.began.elapsed() <= self.start {
             return Ok(());
         }
         let missing = self.sides.processes.values().filter(|process| !process.greeted);

@@ -212,9 +212,9 @@ fn others_go_on_within_the_deadline_when_a_process_is_killed_and_take_it_back_wi
         all[2] = Process::start(folder.path(), 2, from);
         let round = all[2].rejoined(2);
         assert_eq!((all[1].rejoined(2), all[3].rejoined(2)), (round, round));
-        for place in 0..4 {
-            all[place].round(round + 3 * EVERY);
-        }
+        all.iter_mut().for_each(|process| {
+            process.round(round + 3 * EVERY);
+        });
     }
     let round = all[2].round(0);
     let ends: Vec<[u64; 3]> = all.into_iter().map(Process::stop).collect();
