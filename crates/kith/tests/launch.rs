@@ -577,3 +577,28 @@ fn agents_on_kubernetes_are_a_stateful_set_behind_a_headless_service() {
     let many = kith(folder.path(), &["deploy", "slurm", "e.toml", "--arm", "codec", "--processes", "7"]);
     assert!(text(&many.stderr).contains("accepted: 1 to 6"), "{}", text(&many.stderr));
 }
+
+#[test]
+fn an_agent_that_waits_for_its_neighbours_stops_when_it_is_asked_to() {
+    let folder = workplace(THREE);
+    let addresses = introduce(folder.path(), &["0,1,2", "3,4,5"]);
+    let mut waits = agent(folder.path(), "0", "0..2", &addresses[0], &[]);
+    waits.hear("listening on");
+    signal("TERM", u64::from(waits.child.id()));
+    let (code, words) = waits.end();
+    assert_eq!(code, Some(130), "{words}");
+    let arm = &json(&folder.path().join("out-0/summary.json"))["arms"][0];
+    assert_eq!((arm["rounds"].as_u64(), arm["stopped"].as_bool()), (Some(0), Some(true)));
+}
+
+#[test]
+fn a_launch_whose_data_do_not_fit_says_so_once_and_leaves_nothing() {
+    let folder = workplace(THREE);
+    let launch = kith(folder.path(), &["launch", "-n", "3", "e.toml", "--out", "out", "--set", "train.batch_size=500"]);
+    assert_eq!(launch.status.code(), Some(2));
+    let words = text(&launch.stderr);
+    assert_eq!(words.matches("error: ").count(), 1, "{words}");
+    assert!(words.contains("train.batch_size"), "{words}");
+    let left: Vec<_> = folder.path().join("out/three").read_dir().expect("it can be listed").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
