@@ -11,6 +11,7 @@ pub mod deploy;
 pub mod device;
 mod metric;
 mod plot;
+pub mod reference;
 pub mod report;
 pub mod run;
 pub mod runs;

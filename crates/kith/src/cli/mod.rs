@@ -5,10 +5,14 @@
 mod check;
 mod data;
 mod deploy;
+mod doctor;
+mod explain;
 mod export;
+mod init;
 mod report;
 mod run;
 mod runs;
+mod shell;
 mod sweep;
 mod topology;
 
@@ -24,6 +28,7 @@ use crate::config::{self, ConfigError, Loaded, Overrides};
 
 const EXAMPLES: &str = "\
 Examples:
+  kith init
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
   kith check experiments/codec-permuted-ring.toml
@@ -44,6 +49,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented experiment file to start from
+    Init(init::InitArgs),
     /// Run an experiment and write a run directory
     Run(run::RunArgs),
     /// Run every run of an experiment's [sweep]; goes on where it was cut
@@ -58,10 +65,20 @@ enum Command {
     Report(report::ReportArgs),
     /// Write the weights of an agent to a file that PyTorch reads
     Export(export::ExportArgs),
+    /// Say what a key of an experiment file means and takes
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of experiment files, for editors
+    Schema(explain::SchemaArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
     Data(data::DataArgs),
+    /// Look at this machine: devices, memory, datasets, folders
+    Doctor(doctor::DoctorArgs),
+    /// Print a script that completes commands in a shell
+    Completions(shell::CompletionsArgs),
+    /// Write man pages
+    Man(shell::ManArgs),
     #[command(hide = true, about = "One run of a sweep", after_help = "Started by kith sweep.")]
     SweepRun(sweep::WorkerArgs),
 }
@@ -111,6 +128,12 @@ impl From<ConfigError> for Failure {
     }
 }
 
+/// The command line as clap knows it: for completions, man pages and the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Reads the process's arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -127,6 +150,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Init(arguments) => init::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::SweepRun(arguments) => sweep::work(&arguments),
@@ -135,6 +159,11 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema(arguments) => explain::schema(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
     };
