@@ -10,4 +10,4 @@ mod port;
 pub use error::EngineError;
 pub use initialise::initialise;
 pub use native::{NativeBlock, NativeEngine, NativeVisit, Objective, Quadratic};
-pub use port::{Chart, Engine, Geometry, MixingPlan, Point, Score, Slot, Visit};
+pub use port::{Chart, Draw, Engine, Features, Geometry, MixingPlan, Point, Score, Slot, Visit};

@@ -4,6 +4,7 @@
 //! the rows under work: one agent with its parameters in cache on the CPU, a chunk of the cohort on a GPU. A register is
 //! either a persistent block given to the visit or scratch that lives for the visit only.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use kith_core::{AgentId, Batches, Layout, Matrix, Samples, TaskId};
@@ -76,6 +77,27 @@ pub struct Point {
     pub base: Option<Slot>,
 }
 
+/// Features of an agent's minibatch: what the last layer takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// A row a sample, `[batch, features]`.
+    pub values: Matrix,
+    /// The classes of the samples.
+    pub labels: Vec<u32>,
+    /// Mean cross-entropy of the minibatch.
+    pub loss: f64,
+}
+
+/// What the features z of an agent's minibatch are drawn to, beside the loss: to rows `t_k`, each with a strength `λ_k`, by
+/// `Σ_k λ_k · mean (z − t_k)²`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draw {
+    /// `Σ_k λ_k`.
+    pub strength: f32,
+    /// `Σ_k λ_k t_k`, `[batch, features]`, row by row.
+    pub target: Vec<f32>,
+}
+
 /// The rows under work. Every method acts on all of them, each row with its own numbers.
 pub trait Visit {
     /// The agents whose rows these are, ascending.
@@ -98,6 +120,20 @@ pub trait Visit {
         batches: &dyn Batches,
         step: u64,
     );
+
+    /// `into ← ∇(F + draw)(at)` on each agent's minibatch of `step`, without the charts' constraint; agents that `draws` does not
+    /// name have the loss alone. The loss that is kept is F's. Engines that give no [`Engine::features`] leave draws out.
+    fn drawn_gradient(
+        &mut self,
+        at: Point,
+        into: Slot,
+        draws: &BTreeMap<AgentId, Draw>,
+        batches: &dyn Batches,
+        step: u64,
+    ) {
+        let _ = draws;
+        self.accumulate_raw_gradient(at, into, 0.0, 1.0, batches, step);
+    }
 
     /// Applies the charts' projection to a gradient row of whole layout.
     fn project(&mut self, gradient: Slot);
@@ -258,8 +294,26 @@ pub trait Engine {
         agents.iter().map(&mut one).collect()
     }
 
+    /// Features of each agent's minibatch of `step` at its row (whole weights), without dropout; nothing where the objective has no
+    /// layers, or from an engine that does not give them.
+    fn features(
+        &self,
+        rows: &Self::Block,
+        agents: &[AgentId],
+        batches: &dyn Batches,
+        step: u64,
+        task: TaskId,
+    ) -> Option<Vec<Features>> {
+        let _ = (rows, agents, batches, step, task);
+        None
+    }
+
     /// `out[i] ← Σ_j c_ij · input[j]` for every row of the plan, terms added in the plan's order.
     fn mix(&self, out: &mut Self::Block, input: &Self::Block, plan: &MixingPlan);
+
+    /// `rows[i] ← Σ_j c_ij · rows[j]` for every row of the plan, with the rows as they were before: [`Engine::mix`] without a
+    /// second block, to the same bits.
+    fn mix_in_place(&self, rows: &mut Self::Block, plan: &MixingPlan);
 
     /// `out[i] ← out[i] + Σ_j c_ij · input[j]` for every row of the plan, terms added to `out[i]` one after the other in the
     /// plan's order.

@@ -92,6 +92,12 @@ proptest! {
         let mut added = filled(&engine, agents, len);
         engine.mix(&mut fresh, &input, &plan);
         engine.mix_into(&mut added, &input, &plan);
+        let (mut apart, mut within) = (filled(&engine, agents, len), filled(&engine, agents, len));
+        engine.mix(&mut apart, &input, &plan);
+        engine.mix_in_place(&mut within, &plan);
+        for agent in 0..agents as u32 {
+            prop_assert_eq!(row(&engine, &within, agent), row(&engine, &apart, agent));
+        }
         for agent in 0..agents {
             let before = noise(100 + agent as u64, len);
             let (mut from_zero, mut from_before) = (before.clone(), before.clone());

@@ -3,8 +3,10 @@
 
 mod support;
 
-use kith_core::{AgentId, Head, Layer, Matrix, Network};
-use kith_engine::{Chart, Engine, Geometry, Point, Slot, Visit};
+use std::collections::BTreeMap;
+
+use kith_core::{AgentId, Head, Layer, Matrix, Network, TaskId};
+use kith_engine::{Chart, Draw, Engine, Geometry, Point, Slot, Visit};
 use support::{Cycle, Data, basis, block_of, constrained, distance, engine, geometry, gradient, noise, row, whole};
 
 /// Central differences with step 1e-6 in f64 are good to 1e-9; the engine computes in f32 on numbers near 1.
@@ -129,4 +131,53 @@ fn an_empty_minibatch_has_no_loss_and_no_gradient() {
     let batches = Cycle { data: Data::random(4, 4, 2, 6), size: 0 };
     let (ours, loss) = engines(&network, &whole(&network, 0), &noise(1, 23), &batches);
     assert_eq!((ours, loss), (vec![0.0; 23], 0.0));
+}
+
+#[test]
+fn the_drawn_gradient_is_the_slope_of_loss_and_pull_together() {
+    let network = Network::mlp(9, &[8, 6], 4, true, Head::Shared, 1);
+    let engine = engine(&network, 1);
+    let geometry = geometry(&network, vec![Chart::Whole, Chart::Whole, Chart::Whole], 0);
+    let (agent, len, size) = (AgentId(0), geometry.layout.len(), 7);
+    let batches = Cycle { data: Data::random(5, 9, 4, 40), size };
+    // Towards two targets, .3 and .5 strong.
+    let (near, far) = (noise(71, size * 6), noise(72, size * 6));
+    let target = near.iter().zip(&far).map(|(near, far)| 0.3 * near + 0.5 * far).collect();
+    let draws = BTreeMap::from([(agent, Draw { strength: 0.8, target })]);
+    let place: Vec<f32> = noise(73, len).iter().map(|value| 0.7 * value).collect();
+    let value = |row: &[f32]| {
+        let mut block = engine.block(1, len);
+        engine.upload(&mut block, agent, row);
+        let found = engine.features(&block, &[agent], &batches, 3, TaskId(0)).expect("a network has features");
+        let mean = |to: &[f32]| {
+            let squares = found[0].values.as_slice().iter().zip(to).map(|(z, t)| f64::from(z - t).powi(2));
+            squares.sum::<f64>() / (size * 6) as f64
+        };
+        found[0].loss + 0.3 * mean(&near) + 0.5 * mean(&far)
+    };
+    let mut blocks = (engine.block(1, len), engine.block(1, len));
+    engine.upload(&mut blocks.0, agent, &place);
+    let at = Point { row: Slot::Block(0), base: None };
+    engine.visit(&geometry, &[agent], &mut [&mut blocks.0, &mut blocks.1], 0, |visit| {
+        visit.drawn_gradient(at, Slot::Block(1), &draws, &batches, 3);
+    });
+    let mut gradient = vec![0.0; len];
+    engine.download(&blocks.1, agent, &mut gradient);
+    for label in 80..90 {
+        let way = noise(label, len);
+        let step = 1e-3_f32;
+        let moved = |sign: f32| place.iter().zip(&way).map(|(x, v)| x + sign * step * v).collect::<Vec<_>>();
+        let slope = (value(&moved(1.0)) - value(&moved(-1.0))) / f64::from(2.0 * step);
+        let found: f64 = gradient.iter().zip(&way).map(|(g, v)| f64::from(g * v)).sum();
+        // f32 sums of the loss over a step of a thousandth leave about 1e-3.
+        assert!((slope - found).abs() < 5e-3 * (1.0 + slope.abs()), "{slope} against {found}");
+    }
+    // Without a draw it is the raw gradient.
+    engine.visit(&geometry, &[agent], &mut [&mut blocks.0, &mut blocks.1], 1, |visit| {
+        visit.drawn_gradient(at, Slot::Block(1), &BTreeMap::new(), &batches, 3);
+        visit.accumulate_raw_gradient(at, Slot::Scratch(0), 0.0, 1.0, &batches, 3);
+        visit.axpy(Slot::Block(1), -1.0, Slot::Scratch(0));
+    });
+    engine.download(&blocks.1, agent, &mut gradient);
+    assert!(gradient.iter().all(|value| *value == 0.0));
 }

@@ -34,12 +34,16 @@ impl Spec {
     }
 
     /// The mixing matrix of `graph` by the rule that the spec names: where it names none, Metropolis weights on an
-    /// undirected graph and uniform ones on a directed graph.
+    /// undirected graph, and on a directed graph uniform ones where all degrees are the same, out-degree weights where not.
     ///
     /// # Errors
     /// As [`Mixing::new`].
     pub fn mixing(&self, graph: &Graph) -> Result<Mixing, GraphError> {
-        let usual = if graph.is_directed() { Weights::Uniform } else { Weights::Metropolis };
+        let usual = match graph.is_directed() {
+            false => Weights::Metropolis,
+            true if graph.is_regular() => Weights::Uniform,
+            true => Weights::OutDegree,
+        };
         Mixing::new(graph, self.weights.unwrap_or(usual))
     }
 

@@ -287,7 +287,7 @@ pub enum GraphError {
     },
     /// A directed graph that uniform weights do not make doubly stochastic.
     #[error(
-        "no doubly stochastic weights on this directed graph: agent {agent} sends to {outgoing} and hears from {incoming}, and every agent must have {needed} of both; make the graph undirected and use weights = \"metropolis\""
+        "no doubly stochastic weights on this directed graph: agent {agent} sends to {outgoing} and hears from {incoming}, and every agent must have {needed} of both; make the graph undirected and use weights = \"metropolis\", or weights = \"out-degree\" and push-sum"
     )]
     DirectedIrregular {
         /// The agent.

@@ -118,6 +118,13 @@ impl Graph {
         self.outgoing[agent.index()].len()
     }
 
+    /// Whether every agent sends to as many as it hears from, and all to equally many.
+    #[must_use]
+    pub fn is_regular(&self) -> bool {
+        let degree = self.outgoing.first().map_or(0, Vec::len);
+        self.outgoing.iter().chain(&self.incoming).all(|neighbours| neighbours.len() == degree)
+    }
+
     /// Whether edges go one way.
     #[must_use]
     pub fn is_directed(&self) -> bool {

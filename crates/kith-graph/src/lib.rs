@@ -4,7 +4,7 @@
 //! [`Graph`], and the graph with a rule for the weights into a [`Mixing`] matrix W.
 //!
 //! *Architecture invariants:* every graph here is connected (strongly, where directed) and simple; every W is doubly
-//! stochastic; neighbours and the entries of a row ascend by agent id; nothing but the given streams is random.
+//! stochastic, or column stochastic where out-degree weights say so; neighbours and the entries of a row ascend by agent id; nothing but the given streams is random.
 
 mod build;
 mod error;

@@ -2,13 +2,13 @@
 
 use kith_core::AgentId;
 
-use crate::spectral::largest_modulus;
+use crate::spectral::{decay, largest_modulus};
 use crate::{Graph, GraphError, Weights};
 
 /// How far a row or column sum may be from one, and an entry from its mirror.
 const TOLERANCE: f64 = 1e-12;
 
-/// A doubly stochastic mixing matrix W `[agents, agents]`, as sparse rows.
+/// A mixing matrix W `[agents, agents]`, as sparse rows: doubly stochastic, or, of out-degree weights, with column sums of one.
 ///
 /// Row `i` holds what agent `i` takes: from itself and from every agent that it hears from.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ impl Mixing {
             (Weights::Metropolis, true) => {
                 return Err(GraphError::DirectedMetropolis { label: graph.label().to_owned() });
             }
-            (Weights::Metropolis, false) => {}
+            (Weights::Metropolis, false) | (Weights::OutDegree, _) => {}
             (Weights::Uniform, true) => check_directed_regular(graph)?,
             (Weights::Uniform, false) => check_regular(graph)?,
         }
@@ -37,12 +37,15 @@ impl Mixing {
             // Xiao and Boyd (2004): the larger degree of the two, so that both ends agree.
             Weights::Metropolis => 1.0 / (1.0 + graph.degree(i).max(graph.degree(j)) as f64),
             Weights::Uniform => 1.0 / (1.0 + graph.degree(i) as f64),
+            Weights::OutDegree => 1.0 / (1.0 + graph.degree(j) as f64),
         };
+        let divides = weights == Weights::OutDegree;
         let rows: Vec<_> = graph
             .agent_ids()
             .map(|i| {
                 let mut row: Vec<_> = graph.neighbours_in(i).iter().map(|&j| (j, weight(i, j))).collect();
-                let own = 1.0 - row.iter().map(|(_, weight)| weight).sum::<f64>();
+                let taken = row.iter().map(|(_, weight)| weight).sum::<f64>();
+                let own = if divides { weight(i, i) } else { 1.0 - taken };
                 let place = row.partition_point(|(j, _)| *j < i);
                 row.insert(place, (i, own));
                 row
@@ -53,10 +56,10 @@ impl Mixing {
         mixing.symmetric = asymmetry <= TOLERANCE;
         let least = mixing.rows.iter().flatten().map(|(_, weight)| *weight).fold(f64::INFINITY, f64::min);
         let checks = [
-            ("row sums", mixing.largest_row_error()),
+            ("row sums", if divides { 0.0 } else { mixing.largest_row_error() }),
             ("column sums", mixing.largest_column_error()),
             ("sign", (-least).max(0.0)),
-            ("symmetry", if graph.is_directed() { 0.0 } else { asymmetry }),
+            ("symmetry", if graph.is_directed() || divides { 0.0 } else { asymmetry }),
         ];
         match checks.into_iter().find(|(_, error)| *error > TOLERANCE) {
             Some((what, error)) => {
@@ -103,6 +106,12 @@ impl Mixing {
         self.symmetric
     }
 
+    /// Whether rows sum to one, too, to 1e-12: then mixing keeps the mean and agents agree on it. Otherwise only push-sum does.
+    #[must_use]
+    pub fn is_doubly_stochastic(&self) -> bool {
+        self.largest_row_error() <= TOLERANCE
+    }
+
     /// The largest distance of a row sum from one.
     #[must_use]
     pub fn largest_row_error(&self) -> f64 {
@@ -124,10 +133,14 @@ impl Mixing {
     ///
     /// For a symmetric W, ρ is the second largest modulus of its eigenvalues. Otherwise ρ is the largest singular
     /// value of W on the space orthogonal to the mean; for the directed ring, the directed exponential graph and
-    /// every other circulant it is that modulus too. A single agent has gap 1.
+    /// every other circulant it is that modulus too. A single agent has gap 1. Where rows do not sum to one, ρ is the rate at
+    /// which `Wᵏ x` of an x of sum zero dies out, over many k: the second largest modulus.
     #[must_use]
     pub fn spectral_gap(&self) -> f64 {
         let n = self.agents();
+        if !self.is_doubly_stochastic() {
+            return 1.0 - decay(n, |x, out| self.multiply(x, out));
+        }
         let contraction = if self.symmetric {
             largest_modulus(n, 1, |x, out| self.multiply(x, out))
         } else {

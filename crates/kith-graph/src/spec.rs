@@ -43,6 +43,9 @@ pub enum Weights {
     Metropolis,
     /// `1 / (deg + 1)` on self and every neighbour: doubly stochastic on regular graphs only.
     Uniform,
+    /// Every agent divides itself evenly: `1 / (out-degree + 1)` to itself and to each that it sends to. Column sums are one on any
+    /// graph, row sums need not be: for push-sum.
+    OutDegree,
 }
 
 /// Which of the graph's edges are used in which round.

@@ -52,6 +52,30 @@ pub(crate) fn largest_modulus(n: usize, copies: usize, apply: impl Fn(&[f64], &m
     }
 }
 
+/// The factor by which an operator that keeps sums shrinks a vector of sum zero, in the long run: the geometric mean over the
+/// later of many products, since the largest eigenvalues may be a complex pair.
+pub(crate) fn decay(n: usize, apply: impl Fn(&[f64], &mut [f64])) -> f64 {
+    const SKIPPED: u32 = 1000;
+    const COUNTED: u32 = 4000;
+    let mut current: Vec<f64> = (0..n as u64).map(scatter).collect();
+    let mut next = vec![0.0; n];
+    let mut logarithms = 0.0;
+    for step in 0..SKIPPED + COUNTED {
+        remove_means(&mut current, n);
+        let norm = dot(&current, &current).sqrt();
+        if norm < f64::MIN_POSITIVE {
+            return 0.0;
+        }
+        if step > SKIPPED {
+            logarithms += norm.ln();
+        }
+        current.iter_mut().for_each(|x| *x /= norm);
+        apply(&current, &mut next);
+        std::mem::swap(&mut current, &mut next);
+    }
+    (logarithms / f64::from(COUNTED - 1)).exp()
+}
+
 /// A fixed start vector without structure, in [-0.5, 0.5): SplitMix64's finaliser over the index.
 fn scatter(index: u64) -> f64 {
     let mut bits = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

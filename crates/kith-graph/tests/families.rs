@@ -229,3 +229,20 @@ fn metropolis_weights_on_a_star_leave_the_rest_on_the_leaf() {
     assert_eq!(mixing.row(AgentId(3)), [(AgentId(0), 0.2), (AgentId(3), 0.8)]);
     assert_close(mixing.weight(AgentId(0), AgentId(0)), 0.2, "centre");
 }
+
+#[test]
+fn out_degree_weights_divide_every_agent_evenly_and_their_gap_is_that_of_a_complex_pair() {
+    let text = "family = 'edges'\ndirected = true\nedges = [[0, 1], [1, 2], [2, 0], [0, 2]]";
+    let spec = Spec::from_toml(text).expect("a spec");
+    let graph = spec.build(&Seeds::new(1)).expect("a graph");
+    let mixing = spec.mixing(&graph).expect("a matrix");
+    assert_eq!((mixing.weights(), mixing.is_doubly_stochastic()), (Weights::OutDegree, false));
+    assert_eq!(mixing.row(AgentId(0)), [(AgentId(0), 1.0 / 3.0), (AgentId(2), 0.5)]);
+    assert_eq!(mixing.row(AgentId(2)), [(AgentId(0), 1.0 / 3.0), (AgentId(1), 0.5), (AgentId(2), 0.5)]);
+    assert!(mixing.largest_column_error() < 1e-15, "{}", mixing.largest_column_error());
+    // The other two eigenvalues have the sum 1/3 and the product 1/12.
+    let gap = 1.0 - (1.0_f64 / 12.0).sqrt();
+    assert!((mixing.spectral_gap() - gap).abs() < 1e-3, "{} against {gap}", mixing.spectral_gap());
+    let ring = Mixing::new(&self::graph("ring:8:directed"), Weights::OutDegree).expect("a matrix");
+    assert!(ring.is_doubly_stochastic());
+}

@@ -55,7 +55,7 @@ fn a_graph_that_cannot_be_says_what_would_be_accepted() {
         ("family = 'edges'\nedges = [[1, 0]]\ndirected = true", "does not reach agents 1", "not connected"),
         ("family = 'edges'\nedges = [[0, 1]]\ndirected = true", "cannot be reached from agents 1", "not strongly"),
         (
-            "family = 'edges'\ndirected = true\nedges = [[0, 1], [1, 0], [1, 2], [2, 0]]",
+            "family = 'edges'\ndirected = true\nweights = 'uniform'\nedges = [[0, 1], [1, 0], [1, 2], [2, 0]]",
             "agent 0 sends to 1 and hears from 2",
             "make the graph undirected",
         ),

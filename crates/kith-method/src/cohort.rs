@@ -1,12 +1,17 @@
 //! A cohort: the rows of all agents that one process hosts, and what a method does with them.
 
-use kith_core::{AgentId, Digest, Digester, Layout, Leg, Matrix, Samples, Seeds, TaskId};
+mod extra;
+mod memory;
+
+use kith_core::{AgentId, Digest, Digester, Layout, Leg, Samples, Seeds, TaskId};
 use kith_engine::{Chart, Engine, Geometry, MixingPlan, Score};
-use kith_subspace::{FreeSpace, Growth, LayerMemory, Rule};
+use kith_subspace::LayerMemory;
 
 use crate::consolidate::Retained;
-use crate::exchange::{Across, Adaptive, GlobalUpdate, Kept, Relay, Wire};
-use crate::{Agreement, ExchangeKind, Feedback, Link, MemoryRule, MethodError, Oracle, Parts, Payload, Sharing};
+use crate::exchange::{COUNT, Kept, WEIGHT, Wire};
+use crate::{Agreement, ExchangeKind, Link, Parts, Sharing};
+
+pub(crate) use extra::Extra;
 
 /// What a cohort is made of.
 pub struct Setup {
@@ -20,61 +25,6 @@ pub struct Setup {
     pub weights: Vec<Vec<(AgentId, f64)>>,
     /// Randomness of compressors.
     pub seeds: Seeds,
-}
-
-/// Rows that some methods keep beside weights and public rows; each is there only where its method needs it.
-pub(crate) struct Extra<B> {
-    /// Quasi-global momentum: the row before the round, or before mixing.
-    pub(crate) anchor: Option<B>,
-    /// Tracking: y, and the gradient that it took in last.
-    pub(crate) tracker: Option<(B, B)>,
-    /// D²: what mixing did to the row last round.
-    pub(crate) correction: Option<B>,
-    /// What compression lost so far.
-    pub(crate) error: Option<B>,
-    pub(crate) across: Option<Across<B>>,
-    pub(crate) update: Option<GlobalUpdate<B>>,
-    pub(crate) relay: Option<Relay<B>>,
-    pub(crate) adaptive: Option<Adaptive<B>>,
-}
-
-impl<B> Extra<B> {
-    fn new(parts: &Parts, block: impl Fn() -> B, agents: usize, degree: usize) -> Self {
-        let exchange = &parts.exchange;
-        let quasi_global = parts.chain.iter().any(|link| matches!(link, Link::QuasiGlobal { .. }));
-        let across = exchange.kind == ExchangeKind::NeighbourGradients;
-        let feeds_back = exchange.compressor.is_some() && exchange.feedback == Feedback::Error;
-        Self {
-            anchor: quasi_global.then(&block),
-            tracker: parts.tracks().then(|| (block(), block())),
-            correction: (exchange.kind == ExchangeKind::Corrected).then(&block),
-            error: feeds_back.then(&block),
-            across: across.then(|| Across::new(&block, exchange, degree)),
-            update: (exchange.kind == ExchangeKind::GlobalUpdate)
-                .then(|| GlobalUpdate::new(&block, exchange.tracking.unwrap_or(0.0))),
-            relay: (exchange.kind == ExchangeKind::Relay).then(|| Relay::new(&block, agents, degree)),
-            adaptive: exchange.adaptive.map(|beta| Adaptive::new(&block, agents, beta)),
-        }
-    }
-
-    /// A task begins.
-    fn begin(&mut self) {
-        self.update.iter_mut().for_each(GlobalUpdate::begin);
-        self.relay.iter_mut().for_each(Relay::begin);
-        self.adaptive.iter_mut().for_each(Adaptive::begin);
-    }
-
-    /// Every block that is there.
-    fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
-        let Self { anchor, tracker, correction, error, across, update, relay, adaptive } = self;
-        let pair = tracker.iter_mut().flat_map(|(y, previous)| [y, previous]);
-        let across = across.iter_mut().flat_map(Across::blocks);
-        let update = update.iter_mut().flat_map(GlobalUpdate::blocks);
-        let relay = relay.iter_mut().flat_map(Relay::blocks);
-        let adaptive = adaptive.iter_mut().flat_map(Adaptive::blocks);
-        let rows = anchor.iter_mut().chain(pair).chain(correction.iter_mut()).chain(error.iter_mut());
-        rows.chain(across).chain(update).chain(relay).chain(adaptive)
-    }
 }
 
 /// The rows of all agents that one process hosts.
@@ -97,7 +47,7 @@ pub struct Cohort<E: Engine> {
     pub(crate) whole: E::Block,
     /// The trained rows of a task in coordinates.
     pub(crate) coordinates: Option<E::Block>,
-    /// `Model`: where mixed rows are written. `Difference`: the public copies x̂.
+    /// The public copies x̂, or the rows of before a mixing; no rows where [`crate::Exchange::keeps_second_rows`] says so.
     pub(crate) public: E::Block,
     pub(crate) momentum: Option<E::Block>,
     pub(crate) extra: Extra<E::Block>,
@@ -139,8 +89,7 @@ impl<E: Engine> Cohort<E> {
             initial(agent, &mut row);
             engine.upload(&mut whole, agent, &row);
         }
-        let exchanges = parts.exchange.kind != ExchangeKind::None;
-        let public = engine.block(if exchanges { agents } else { 0 }, layout.len());
+        let public = engine.block(if parts.exchange.keeps_second_rows() { agents } else { 0 }, layout.len());
         let has_momentum =
             parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. }));
         let wire = Wire::new(&weights, &hosted);
@@ -183,64 +132,6 @@ impl<E: Engine> Cohort<E> {
         cohort
     }
 
-    fn rule(&self) -> Rule {
-        match &self.parts.memory {
-            Some(memory) if memory.rule == MemoryRule::Sgp => Rule::Sgp { alpha: memory.scale_coefficient },
-            _ => Rule::Gpm,
-        }
-    }
-
-    /// Whether rows may be coordinates though nobody is sent any: with one agent alone, and a chain that says the same in
-    /// coordinates, a small free space is cheaper to train in than to project on.
-    fn may_shrink(&self) -> bool {
-        let same = |link: &Link| matches!(link, Link::Project | Link::Clip(_) | Link::Scale(_) | Link::Momentum { .. });
-        self.memories.len() == 1
-            && self.alone
-            && self.parts.oracle == Oracle::Plain
-            && self.parts.chain.first() == Some(&Link::Project)
-            && self.parts.chain.iter().all(same)
-    }
-
-    /// What rows mean while `task` is learned.
-    pub(crate) fn chart(&self, task: TaskId) -> Vec<Geometry> {
-        let plain = || self.layout.projected().map(|_| Chart::Whole).collect::<Vec<_>>();
-        if self.memories.is_empty() {
-            return vec![Geometry { layout: self.layout.clone(), charts: plain(), task }];
-        }
-        let in_coordinates = self.parts.exchange.payload == Payload::Coefficients;
-        let may_shrink = self.may_shrink();
-        let rule = self.rule();
-        let one = |layers: &Vec<LayerMemory>| {
-            let charts: Vec<Chart> = layers
-                .iter()
-                .map(|layer| {
-                    if layer.rank() == 0 {
-                        Chart::Whole
-                    } else if in_coordinates {
-                        let FreeSpace { span, gain } = layer.free_space(rule);
-                        Chart::Coordinates { span, gain }
-                    } else if rule == Rule::Gpm && 2 * layer.rank() > layer.dimension() {
-                        let span = layer.residual();
-                        if may_shrink { Chart::Coordinates { span, gain: None } } else { Chart::Confined { span } }
-                    } else {
-                        let importance = matches!(rule, Rule::Sgp { .. }).then(|| layer.importance());
-                        Chart::Projected { basis: layer.basis(), importance }
-                    }
-                })
-                .collect();
-            let widths: Vec<usize> = charts
-                .iter()
-                .zip(layers)
-                .map(|(chart, layer)| match chart {
-                    Chart::Coordinates { span, .. } => span.cols(),
-                    Chart::Whole | Chart::Projected { .. } | Chart::Confined { .. } => layer.dimension(),
-                })
-                .collect();
-            Geometry { layout: self.layout.with_projected_columns(&widths), charts, task }
-        };
-        self.memories.iter().map(one).collect()
-    }
-
     /// Prepares rows for a task: coordinates in the space that the memory leaves free, fresh momentum, fresh copies.
     pub fn begin_task(&mut self, task: TaskId) {
         self.geometries = self.chart(task);
@@ -252,7 +143,7 @@ impl<E: Engine> Cohort<E> {
             self.engine.enter(geometry, &mut self.whole, &mut coordinates);
             self.coordinates = Some(coordinates);
         }
-        if self.exchanges() {
+        if self.parts.exchange.keeps_second_rows() {
             self.engine.reshape(&mut self.public, len);
         }
         if let Some(momentum) = &mut self.momentum {
@@ -277,11 +168,6 @@ impl<E: Engine> Cohort<E> {
         self.geometries[0].charts.iter().any(|chart| matches!(chart, Chart::Coordinates { .. }))
     }
 
-    /// Whether agents exchange anything.
-    pub(crate) fn exchanges(&self) -> bool {
-        self.parts.exchange.kind != ExchangeKind::None
-    }
-
     /// Turns rows back into whole weights at the end of a task.
     pub fn end_task(&mut self) {
         if let Some(coordinates) = self.coordinates.take() {
@@ -296,65 +182,6 @@ impl<E: Engine> Cohort<E> {
         self.engine.evaluate(lifted.as_ref().unwrap_or(&self.whole), agents, samples, task)
     }
 
-    /// What the memory of `agent` (the leader, or any agent with its own) would gain from these samples. Between tasks.
-    ///
-    /// # Errors
-    /// Representations that are not finite, or a threshold out of range.
-    pub fn propose(
-        &self,
-        agent: AgentId,
-        samples: &dyn Samples,
-        indices: &[u32],
-        task: TaskId,
-    ) -> Result<Vec<Growth>, MethodError> {
-        let Some(memory) = &self.parts.memory else { return Ok(Vec::new()) };
-        let inputs = self.engine.representations(&self.whole, agent, samples, indices);
-        let rule = self.rule();
-        let layers = self.memories[agent.index().min(self.memories.len() - 1)].iter().zip(inputs).enumerate();
-        layers
-            .map(|(layer, (known, inputs))| {
-                let wanted = memory.samples.get(layer).unwrap_or(usize::MAX);
-                let inputs = first_samples(&inputs, wanted, indices.len());
-                let threshold = memory.energy_threshold.get(layer).unwrap_or(1.0);
-                let threshold = (threshold + memory.energy_increment * task.index() as f64).min(1.0);
-                known
-                    .propose(&inputs, threshold, rule)
-                    .map(|growth| growth.rounded())
-                    .map_err(|source| MethodError::Memory { layer, source })
-            })
-            .collect()
-    }
-
-    /// Grows the memory of `agent` (or the shared one) by what was proposed.
-    ///
-    /// # Errors
-    /// A growth that does not fit the memory.
-    pub fn adopt(&mut self, agent: AgentId, growths: &[Growth]) -> Result<(), MethodError> {
-        let which = agent.index().min(self.memories.len().saturating_sub(1));
-        let Some(layers) = self.memories.get_mut(which) else { return Ok(()) };
-        if layers.len() != growths.len() {
-            return Err(MethodError::Layers { expected: layers.len(), found: growths.len() });
-        }
-        for (layer, (memory, growth)) in layers.iter_mut().zip(growths).enumerate() {
-            memory.grow(growth).map_err(|source| MethodError::Memory { layer, source })?;
-        }
-        Ok(())
-    }
-
-    /// The memory that `agent` uses; empty without one.
-    #[must_use]
-    pub fn memory(&self, agent: AgentId) -> &[LayerMemory] {
-        self.memories.get(agent.index().min(self.memories.len().saturating_sub(1))).map_or(&[], Vec::as_slice)
-    }
-
-    /// Digest of the memory that `agent` uses.
-    #[must_use]
-    pub fn basis_digest(&self, agent: AgentId) -> Digest {
-        let mut digester = Digester::default();
-        self.memory(agent).iter().for_each(|layer| digester.bytes(&layer.digest().0));
-        digester.finish()
-    }
-
     /// Bytes of a payload's body in this leg of a round of the task under way, and had rows been sent whole and as they are.
     #[must_use]
     pub fn payload_bytes(&self, leg: Leg) -> (u64, u64) {
@@ -363,7 +190,15 @@ impl<E: Engine> Cohort<E> {
         let (sent, whole) = (self.payload_len(), self.row_len());
         let sends_gradients = exchange.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both;
         let compressor = if sends_gradients { exchange.gradient_compressor } else { exchange.compressor };
-        let count = if exchange.kind == ExchangeKind::Relay { 4 } else { 0 };
+        let count = match exchange.kind {
+            ExchangeKind::Relay => COUNT,
+            ExchangeKind::PushSum => WEIGHT,
+            _ => 0,
+        };
+        if exchange.kind == ExchangeKind::NeighbourFeatures && leg == Leg::Both {
+            let sums = self.payload_spec().sums_len() as u64;
+            return (sums, sums);
+        }
         let body = match compressor {
             Some(compressor) => compressor.wire_len(&self.geometries[0].layout),
             None => 4 * sent * vectors + count,
@@ -485,6 +320,7 @@ impl<E: Engine> Cohort<E> {
         for block in self.momentum.iter_mut().chain(public).chain(self.extra.blocks()) {
             self.engine.upload(block, agent, &row);
         }
+        self.extra.push.iter_mut().for_each(|push| push.set_weight(agent, 1.0));
         self.wire.restart(agent);
     }
 
@@ -499,13 +335,4 @@ impl<E: Engine> Cohort<E> {
         }
         digester.finish()
     }
-}
-
-/// The rows of `inputs` that belong to the first `wanted` of `samples` samples (a convolution has several rows a sample).
-fn first_samples(inputs: &Matrix, wanted: usize, samples: usize) -> Matrix {
-    if wanted >= samples || samples == 0 {
-        return inputs.clone();
-    }
-    let rows = inputs.rows() / samples * wanted;
-    Matrix::new(rows, inputs.cols(), inputs.as_slice()[..rows * inputs.cols()].to_vec())
 }

@@ -1,6 +1,6 @@
 //! What presets expand to.
 
-use kith_core::Schedule;
+use kith_core::{Clock, Moving, Schedule};
 
 use crate::{
     Agreement, Buffer, Compressor, Consolidation, Continual, Curriculum, Exchange, ExchangeKind, Feedback, Importance,
@@ -18,10 +18,11 @@ const REPLAY_BYTES: u64 = 1_000_000;
 
 impl Preset {
     /// Every preset, in the order that messages list them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 40] = [
         Self::DPsgd,
         Self::Codec,
         Self::CodecFull,
+        Self::CompCodec,
         Self::CodecSgp,
         Self::CodecSgpFull,
         Self::Gpm,
@@ -29,6 +30,8 @@ impl Preset {
         Self::Local,
         Self::DPsgdCta,
         Self::DsgdmN,
+        Self::ArsExponential,
+        Self::ArsCosine,
         Self::QgDsgdm,
         Self::QgDsgdmN,
         Self::QSaddle,
@@ -44,6 +47,7 @@ impl Preset {
         Self::CompNgc,
         Self::NSaddle,
         Self::CompNSaddle,
+        Self::Ccl,
         Self::Gut,
         Self::QgGutm,
         Self::DEwc,
@@ -53,6 +57,7 @@ impl Preset {
         Self::Joint,
         Self::Stl,
         Self::RelaySgd,
+        Self::PushSum,
         Self::AdaGossip,
     ];
 
@@ -63,6 +68,7 @@ impl Preset {
             Self::DPsgd => "d-psgd",
             Self::Codec => "codec",
             Self::CodecFull => "codec-full",
+            Self::CompCodec => "comp-codec",
             Self::CodecSgp => "codec-sgp",
             Self::CodecSgpFull => "codec-sgp-full",
             Self::Gpm => "gpm",
@@ -70,6 +76,8 @@ impl Preset {
             Self::Local => "local",
             Self::DPsgdCta => "d-psgd-cta",
             Self::DsgdmN => "dsgdm-n",
+            Self::ArsExponential => "ars-exponential",
+            Self::ArsCosine => "ars-cosine",
             Self::QgDsgdm => "qg-dsgdm",
             Self::QgDsgdmN => "qg-dsgdm-n",
             Self::QSaddle => "q-saddle",
@@ -85,6 +93,7 @@ impl Preset {
             Self::CompNgc => "comp-ngc",
             Self::NSaddle => "n-saddle",
             Self::CompNSaddle => "comp-n-saddle",
+            Self::Ccl => "ccl",
             Self::Gut => "gut",
             Self::QgGutm => "qg-gutm",
             Self::DEwc => "d-ewc",
@@ -94,6 +103,7 @@ impl Preset {
             Self::Joint => "joint",
             Self::Stl => "stl",
             Self::RelaySgd => "relay-sgd",
+            Self::PushSum => "push-sum",
             Self::AdaGossip => "ada-gossip",
         }
     }
@@ -123,6 +133,11 @@ impl Preset {
             | Self::AdaGossip => vec![momentum],
             Self::QgDsgdm | Self::QgDsgdmN | Self::QSaddle | Self::CompQSaddle => {
                 vec![Link::QuasiGlobal { beta: BETA, nesterov: self != Self::QgDsgdm, buffer: Buffer::Smoothed }]
+            }
+            Self::ArsExponential | Self::ArsCosine => vec![Link::WeightDecay(1e-4), momentum],
+            Self::Ccl => {
+                let buffer = Buffer::Corrected;
+                vec![Link::WeightDecay(1e-4), Link::QuasiGlobal { beta: BETA, nesterov: true, buffer }]
             }
             Self::GradientTracking => vec![Link::Track],
             Self::MomentumTracking => vec![Link::Momentum { beta: BETA, nesterov: false }, Link::Track],
@@ -166,6 +181,8 @@ impl Preset {
             compressor: None,
             feedback: Feedback::None,
             data_variant_weight: None,
+            model_variant_strength: None,
+            data_variant_strength: None,
             tracking: None,
             gradient_compressor: None,
             adaptive: None,
@@ -179,8 +196,27 @@ impl Preset {
             Self::Codec | Self::CodecSgp => {
                 Exchange { payload: Payload::Coefficients, ..plain(ExchangeKind::Difference) }
             }
+            Self::CompCodec => Exchange {
+                payload: Payload::Coefficients,
+                compressor: bytes,
+                averaging_rate: Schedule::Constant(0.9),
+                ..plain(ExchangeKind::Difference)
+            },
             Self::CodecFull | Self::CodecSgpFull => plain(ExchangeKind::Difference),
             Self::DPsgdCta => Exchange { order: Order::CombineThenAdapt, ..plain(ExchangeKind::Model) },
+            Self::ArsExponential => Exchange {
+                averaging_rate: Schedule::Moving(Moving::Exponential {
+                    start: 0.09,
+                    growth: 1.01,
+                    cap: 1.0,
+                    clock: Clock::Epoch,
+                }),
+                ..plain(ExchangeKind::Model)
+            },
+            Self::ArsCosine => Exchange {
+                averaging_rate: Schedule::Moving(Moving::Cosine { start: 0.08, end: 1.0, clock: Clock::Epoch }),
+                ..plain(ExchangeKind::Model)
+            },
             Self::D2 => plain(ExchangeKind::Corrected),
             Self::ExactDiffusion => {
                 Exchange { averaging_rate: Schedule::Constant(0.5), ..plain(ExchangeKind::Corrected) }
@@ -205,6 +241,7 @@ impl Preset {
                 Exchange { compressor: bytes, gradient_compressor: bytes, feedback: Feedback::Error, ..across(1.0) }
             }
             Self::RelaySgd => plain(ExchangeKind::Relay),
+            Self::PushSum => plain(ExchangeKind::PushSum),
             Self::AdaGossip => Exchange {
                 compressor: top,
                 averaging_rate: Schedule::Constant(0.001),
@@ -213,6 +250,11 @@ impl Preset {
             },
             Self::Ngm => across(0.0),
             Self::Ngc | Self::NSaddle => across(1.0),
+            Self::Ccl => Exchange {
+                model_variant_strength: Some(0.1),
+                data_variant_strength: Some(0.1),
+                ..plain(ExchangeKind::NeighbourFeatures)
+            },
             Self::Gut => tracking(0.9),
             Self::QgGutm => tracking(0.06),
             _ => plain(ExchangeKind::Model),
@@ -221,7 +263,7 @@ impl Preset {
 
     fn memory(self) -> Option<Memory> {
         let (rule, agreement) = match self {
-            Self::Codec | Self::CodecFull => (MemoryRule::Gpm, Agreement::Leader),
+            Self::Codec | Self::CodecFull | Self::CompCodec => (MemoryRule::Gpm, Agreement::Leader),
             Self::CodecSgp | Self::CodecSgpFull => (MemoryRule::Sgp, Agreement::Leader),
             Self::Gpm => (MemoryRule::Gpm, Agreement::Own),
             Self::Sgp => (MemoryRule::Sgp, Agreement::Own),

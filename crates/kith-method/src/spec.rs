@@ -16,6 +16,8 @@ pub enum Preset {
     Codec,
     /// CoDeC with full exchange, CoDeC(f).
     CodecFull,
+    /// `Codec` with coefficients quantised: 8 bits.
+    CompCodec,
     /// CoDeC with scaled gradient projection and coefficient exchange.
     CodecSgp,
     /// CoDeC with scaled gradient projection and full exchange.
@@ -30,6 +32,10 @@ pub enum Preset {
     DPsgdCta,
     /// Decentralized SGD with local Nesterov momentum.
     DsgdmN,
+    /// `DsgdmN` with weight decay and an averaging rate that grows by a hundredth an epoch, up to one (Aketi et al. 2024).
+    ArsExponential,
+    /// `DsgdmN` with weight decay and an averaging rate that rises to one along half a cosine (Aketi et al. 2024).
+    ArsCosine,
     /// Quasi-global momentum (Lin et al. 2021).
     QgDsgdm,
     /// Quasi-global momentum, Nesterov.
@@ -60,6 +66,8 @@ pub enum Preset {
     NSaddle,
     /// `NSaddle` with models and gradients quantised, with error feedback.
     CompNSaddle,
+    /// Cross-feature contrastive loss (Aketi et al. 2024), model- and data-variant terms.
+    Ccl,
     /// Global update tracking (Aketi et al. 2023).
     Gut,
     /// Global update tracking with quasi-global momentum.
@@ -78,6 +86,8 @@ pub enum Preset {
     Stl,
     /// RelaySGD (Vogels et al. 2021): sums of models travel along a tree.
     RelaySgd,
+    /// Stochastic gradient push (Assran et al. 2019): push-sum, for one-way edges.
+    PushSum,
     /// AdaGossip (Aketi et al. 2024): CHOCO's mixing with an averaging rate for each parameter.
     AdaGossip,
 }
@@ -249,6 +259,14 @@ pub struct Exchange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = 1.0)]
     pub data_variant_weight: Option<f64>,
+    /// λ_m of neighbour features: how hard own features are drawn to those of neighbours' models on the same samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.1)]
+    pub model_variant_strength: Option<f64>,
+    /// λ_d of neighbour features: how hard they are drawn to each class's mean over own and neighbours' samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.1)]
+    pub data_variant_strength: Option<f64>,
     /// μ of global update tracking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = 0.3)]
@@ -266,7 +284,13 @@ impl Exchange {
     /// Whether neighbours mix public rows that are not the trained rows themselves.
     #[must_use]
     pub fn has_public(&self) -> bool {
-        self.kind == ExchangeKind::Difference || self.compressor.is_some()
+        matches!(self.kind, ExchangeKind::Difference | ExchangeKind::PushSum) || self.compressor.is_some()
+    }
+
+    /// Whether a second row an agent is kept: a public row, or the rows of before a mixing.
+    #[must_use]
+    pub fn keeps_second_rows(&self) -> bool {
+        self.has_public() || matches!(self.kind, ExchangeKind::NeighbourGradients | ExchangeKind::Relay)
     }
 }
 
@@ -320,10 +344,14 @@ pub enum ExchangeKind {
     Corrected,
     /// Models, mixed before the step; the step follows gradients across edges (NGM, NGC).
     NeighbourGradients,
+    /// Models, mixed before the step; the step draws features to those of neighbours (CCL).
+    NeighbourFeatures,
     /// Models, not mixed: what mixing would do enters the step as part of the gradient (GUT).
     GlobalUpdate,
     /// Sums of models travel along the edges of a tree, and each agent takes the mean of all that reached it (RelaySGD).
     Relay,
+    /// Each agent divides its numerator and a weight over those that it sends to; the model is their quotient (push-sum).
+    PushSum,
 }
 
 /// What a payload is made of.
@@ -392,7 +420,12 @@ impl Parts {
             (ExchangeKind::NeighbourGradients, _) if self.exchange.data_variant_weight.unwrap_or(0.0) > 0.0 => {
                 vec![Leg::Exchange, Leg::Both]
             }
-            (ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate, _) => vec![Leg::Exchange, Leg::Compute],
+            (ExchangeKind::NeighbourFeatures, _) if self.exchange.data_variant_strength.unwrap_or(0.0) > 0.0 => {
+                vec![Leg::Exchange, Leg::Both]
+            }
+            (ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::GlobalUpdate, _) => {
+                vec![Leg::Exchange, Leg::Compute]
+            }
             (ExchangeKind::Model | ExchangeKind::Difference, Order::CombineThenAdapt) => {
                 vec![Leg::Exchange, Leg::Compute]
             }

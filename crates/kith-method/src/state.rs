@@ -45,14 +45,16 @@ impl<B> Extra<B> {
         rows: &Rows<'_, E>,
         agents: usize,
     ) -> Result<(), TapeError> {
-        let Self { anchor, tracker, correction, error, across, update, relay, adaptive } = self;
+        let Self { anchor, tracker, correction, error, across, contrast, update, relay, push, adaptive } = self;
         present(tape, "rows before mixing", anchor)?;
         present(tape, "trackers", tracker)?;
         present(tape, "corrections", correction)?;
         present(tape, "error memories", error)?;
         present(tape, "gradients across edges", across)?;
+        present(tape, "features across edges", contrast)?;
         present(tape, "global updates", update)?;
         present(tape, "relayed sums", relay)?;
+        present(tape, "push-sum weights", push)?;
         present(tape, "adaptive averaging rates", adaptive)?;
         let trackers = tracker.iter_mut().flat_map(|(tracker, previous)| [tracker, previous]);
         let single = anchor.iter_mut().chain(trackers).chain(correction).chain(error);
@@ -62,11 +64,17 @@ impl<B> Extra<B> {
         if let Some(across) = across {
             across.carry(tape, agents, |tape, block| rows.carry(tape, block))?;
         }
+        if let Some(contrast) = contrast {
+            contrast.carry(tape, agents)?;
+        }
         if let Some(update) = update {
             update.carry(tape, |tape, block| rows.carry(tape, block))?;
         }
         if let Some(relay) = relay {
             relay.carry(tape, |tape, block| rows.carry(tape, block))?;
+        }
+        if let Some(push) = push {
+            push.carry(tape, |tape, block| rows.carry(tape, block))?;
         }
         adaptive.as_mut().map_or(Ok(()), |adaptive| adaptive.carry(tape, |tape, block| rows.carry(tape, block)))
     }
@@ -109,7 +117,7 @@ impl<E: Engine> Cohort<E> {
         tape.agree("numbers in a trained row", len as u64)?;
         present(tape, "coordinates", &self.coordinates)?;
         let roster = self.roster();
-        let exchanging = if self.exchanges() { roster.as_slice() } else { &[] };
+        let second = if self.parts.exchange.keeps_second_rows() { roster.as_slice() } else { &[] };
         let Self {
             engine,
             parts: _,
@@ -140,7 +148,7 @@ impl<E: Engine> Cohort<E> {
         let engine = &*engine;
         present(tape, "momentum", momentum)?;
         Rows { engine, agents: &roster, len: layout.len() }.carry(tape, whole)?;
-        Rows { engine, agents: exchanging, len }.carry(tape, public)?;
+        Rows { engine, agents: second, len }.carry(tape, public)?;
         retained.carry(tape, &Rows { engine, agents: &roster, len: layout.len() })?;
         let mut shared = u64::from(*shares_importance);
         tape.number(&mut shared)?;

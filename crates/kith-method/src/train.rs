@@ -78,6 +78,7 @@ impl<E: Engine> Cohort<E> {
         let Some(&first) = every.first() else { return vec![0.0; agents.len()] };
         let mut losses = match self.parts.exchange.kind {
             ExchangeKind::NeighbourGradients => self.gradients_across(agents, steps.start, batches, first),
+            ExchangeKind::NeighbourFeatures => self.features_across(agents, steps.start, batches, first),
             ExchangeKind::GlobalUpdate => self.step_with_update(agents, steps.start, batches, first),
             _ => match rehearsal.filter(|_| self.retained.reference.is_some()) {
                 None => self.steps(agents, Part { steps, begins: true, ends: true, rehearses: false }, batches, &every),

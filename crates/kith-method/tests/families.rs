@@ -3,7 +3,7 @@
 use kith_core::Seeds;
 use kith_data::Quadratics;
 use kith_graph::Spec;
-use kith_method::{Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Parts, Preset};
+use kith_method::{Buffer, Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Parts, Preset};
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::{Course, decentralized, distance, keeps_mean, largest_gap, mean, or
 /// f32 against f64 over some rounds.
 const TOLERANCE: f64 = 1e-4;
 /// One graph a family, with even and odd numbers of agents.
-const GRAPHS: [&str; 13] = [
+const GRAPHS: [&str; 15] = [
     "chain:2",
     "ring:6",
     "ring:5",
@@ -26,13 +26,20 @@ const GRAPHS: [&str; 13] = [
     "erdos-renyi:8:0.4",
     "random-regular:8:3",
     "petersen",
+    "exponential:8:directed",
+    UNEVEN,
 ];
+
+/// One-way edges, of which agents have different numbers in and out: rows of W do not sum to one.
+const UNEVEN: &str = "uneven";
 
 /// A graph with an objective and a start for each agent.
 struct World {
     name: String,
     problem: Quadratics,
     directed: bool,
+    /// Whether rows of W sum to one, as columns do.
+    keeps_mean: bool,
     tree: bool,
     /// Second largest modulus, and smallest eigenvalue, of W.
     spectrum: (f64, f64),
@@ -41,7 +48,8 @@ struct World {
 impl World {
     fn new(name: &str) -> Self {
         let seeds = Seeds::new(1);
-        let spec = Spec::parse_short(name).expect("a graph");
+        let uneven = "family = 'edges'\ndirected = true\nedges = [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [0, 2], [0, 3], [2, 0]]";
+        let spec = if name == UNEVEN { Spec::from_toml(uneven) } else { Spec::parse_short(name) }.expect("a graph");
         let graph = spec.build(&seeds).expect("it builds");
         let mixing = spec.mixing(&graph).expect("it mixes");
         let dense = graph.agent_ids().map(|i| graph.agent_ids().map(|j| mixing.weight(i, j)).collect()).collect();
@@ -49,6 +57,7 @@ impl World {
             name: name.to_owned(),
             problem: problem(dense),
             directed: graph.is_directed(),
+            keeps_mean: mixing.is_doubly_stochastic(),
             tree: !graph.is_directed() && graph.edges().len() + 1 == graph.agents(),
             spectrum: (1.0 - mixing.spectral_gap(), mixing.smallest_eigenvalue()),
         }
@@ -59,7 +68,11 @@ impl World {
         match parts.exchange.kind {
             ExchangeKind::Relay => self.tree,
             ExchangeKind::Corrected => !self.directed && 1.0 - gamma * (1.0 - self.spectrum.1) > -1.0 / 3.0 + 1e-6,
-            ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate => !self.directed,
+            ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::GlobalUpdate => {
+                !self.directed
+            }
+            ExchangeKind::PushSum => true,
+            _ if !self.keeps_mean => false,
             ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => true,
         }
     }
@@ -88,7 +101,7 @@ fn everywhere(mut law: impl FnMut(&World, Preset)) {
 #[test]
 fn at_learning_rate_zero_the_mean_stays() {
     everywhere(|world, preset| {
-        if keeps_mean(&preset.parts()) {
+        if keeps_mean(&preset.parts()) && world.keeps_mean {
             let states = world.run(preset.parts(), 0.0, 0.5, 8);
             let gap = distance(&mean(&states[7]), &mean(&world.problem.initial));
             assert!(gap < 1e-5, "{preset:?} on {}: the mean moved by {gap:e}", world.name);
@@ -100,7 +113,8 @@ fn at_learning_rate_zero_the_mean_stays() {
 fn without_a_killed_agent_the_living_keep_their_mean() {
     everywhere(|world, preset| {
         let parts = preset.parts();
-        if world.directed || !keeps_mean(&parts) {
+        // What push-sum divides for a dead agent is gone: it is refused where agents fail.
+        if world.directed || !keeps_mean(&parts) || parts.exchange.kind == ExchangeKind::PushSum {
             return;
         }
         let living: Vec<usize> = (0..world.problem.initial.len()).filter(|agent| *agent != 1).collect();
@@ -171,7 +185,7 @@ fn the_distance_to_the_mean_shrinks_at_least_at_the_spectral_rate() {
         let centre = mean(state);
         state.iter().map(|row| distance_squared(row, &centre)).sum::<f64>().sqrt()
     };
-    for world in worlds() {
+    for world in worlds().filter(|world| world.keeps_mean) {
         let mut before = spread(&world.problem.initial);
         for state in world.run(Preset::DPsgd.parts(), 0.0, 1.0, 8) {
             let after = spread(&state);
@@ -192,15 +206,21 @@ fn centralised(problem: &Quadratics, parts: &Parts, x: &[f64], rate: f64, rounds
     let step = |_| {
         let g = oracle(problem, parts, &x);
         for ((x, m), g) in x.iter_mut().zip(&mut m).zip(&g) {
-            let update = match parts.chain.first() {
+            let decay = parts.chain.iter().find_map(|link| match link {
+                Link::WeightDecay(rate) => Some(*rate),
+                _ => None,
+            });
+            let g = &(g + decay.unwrap_or(0.0) * *x);
+            let buffered = |link: &&Link| matches!(link, Link::Momentum { .. } | Link::QuasiGlobal { .. });
+            let update = match parts.chain.iter().find(buffered) {
                 Some(Link::Momentum { beta, nesterov }) => {
                     *m = beta * *m + g;
                     if *nesterov { g + beta * *m } else { *m }
                 }
-                Some(Link::QuasiGlobal { beta, nesterov, .. }) => {
+                Some(Link::QuasiGlobal { beta, nesterov, buffer }) => {
                     let local = beta * *m + g;
                     let update = if *nesterov { g + beta * local } else { local };
-                    *m = beta * *m + (1.0 - beta) * update;
+                    *m = if *buffer == Buffer::Smoothed { beta * *m + (1.0 - beta) * update } else { local };
                     update
                 }
                 _ => *g,
@@ -253,6 +273,31 @@ fn on_the_complete_graph_at_rate_one_the_mean_is_that_of_data_parallel_training(
             assert!(gap < TOLERANCE, "{preset:?}: {gap:e}");
         }
     }
+}
+
+#[test]
+fn where_all_degrees_are_the_same_push_sum_is_decentralized_sgd() {
+    let same = ["ring:6", "ring:4:directed", "torus:3x3", "complete:5", "hypercube:8", "exponential:8:directed"];
+    for world in same.map(World::new) {
+        let push = world.run(Preset::PushSum.parts(), 0.03, 0.5, 8);
+        let gap = largest_gap(&push, &world.run(Preset::DPsgd.parts(), 0.03, 0.5, 8));
+        assert!(gap < TOLERANCE, "{}: {gap:e}", world.name);
+    }
+}
+
+#[test]
+fn at_learning_rate_zero_push_sum_brings_everybody_to_the_mean_over_uneven_edges() {
+    let world = World::new(UNEVEN);
+    let centre = mean(&world.problem.initial);
+    let far = |state: &[Vec<f64>]| state.iter().map(|row| distance(row, &centre)).fold(0.0, f64::max);
+    let states = world.run(Preset::PushSum.parts(), 0.0, 1.0, 60);
+    assert!(far(&states[59]) < 1e-5, "{:e}", far(&states[59]));
+    // The rate in the long run is the second largest modulus of W.
+    let rate = (far(&states[24]) / far(&states[4])).powf(1.0 / 20.0);
+    assert!((rate - world.spectrum.0).abs() < 0.1, "{rate} against {}", world.spectrum.0);
+    let plain = world.run(Preset::DPsgd.parts(), 0.0, 1.0, 60);
+    let settled = plain[59].iter().map(|row| distance(row, &plain[59][0])).fold(0.0, f64::max);
+    assert!(settled < 1e-5 && far(&plain[59]) > 0.01, "plain gossip agrees on something else: {:e}", far(&plain[59]));
 }
 
 /// How far the last of many rounds is from where the sum of all objectives is least.

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::codec::Body;
 use crate::driver::{Driver, Event, Sides, Tell};
 use crate::network::{self, IN_QUEUE, NetEvent, NetworkSettings, OUT_QUEUE};
-use crate::{Discover, Identity, NetError, PeersFile, peers};
+use crate::{Board, Discover, Identity, NetError, PeersFile, peers};
 
 /// How a process takes part in a run.
 #[derive(Clone)]
@@ -45,6 +45,15 @@ pub struct Settings {
     pub retransmit: Duration,
     /// How long the start waits for neighbours.
     pub start: Duration,
+    /// What not every process needs.
+    pub options: Options,
+}
+
+/// What not every process needs: [`Options::default`] leaves it all out.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Where others of the program see how the process stands.
+    pub board: Option<Arc<Board>>,
 }
 
 /// What the driver asks for.
@@ -232,7 +241,7 @@ fn compute<E: Engine>(
         let mut last: Option<(AgentId, (Body, Body))> = None;
         // Rows, unlike gradients and relayed sums, are the same for every neighbour.
         let one_each = match cohort.parts().exchange.kind {
-            ExchangeKind::NeighbourGradients => stage.leg == Leg::Both,
+            ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => stage.leg == Leg::Both,
             kind => kind == ExchangeKind::Relay,
         };
         for &(from, to) in edges {

@@ -11,7 +11,7 @@ use crate::compute::Arrived;
 use crate::driver::form;
 
 /// An edge has at most one open exchange and one payload for later.
-const PER_EDGE: usize = 3;
+const PER_EDGE: usize = 4;
 /// Frames of a task that has not begun here; others are sent again.
 const HELD: usize = 256;
 
@@ -26,10 +26,15 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Keeps a payload; the first of a round counts, as it is the one that is acknowledged.
-    pub(crate) fn put(&mut self, from: AgentId, to: AgentId, round: Round, kind: FrameKind, body: Body) {
+    /// Keeps a payload that its agent, who is in round `current`, is about to take in. Of rounds to come only the last that
+    /// came is taken in, so that no other is kept.
+    pub(crate) fn put(&mut self, from: AgentId, to: AgentId, current: Round, payload: (Round, FrameKind, Body)) {
         let edge = self.bodies.entry((from, to)).or_default();
-        edge.entry(round).or_insert((kind, body));
+        let (round, kind, body) = payload;
+        if round > current {
+            edge.retain(|kept, _| *kept <= current);
+        }
+        edge.insert(round, (kind, body));
         while edge.len() > PER_EDGE {
             edge.pop_first();
         }

@@ -6,6 +6,7 @@
 //! *Architecture invariant:* the state machine and the arithmetic are those of the simulator; nothing here decides what a round
 //! computes.
 
+mod board;
 mod codec;
 mod compute;
 mod driver;
@@ -16,7 +17,8 @@ mod inbox;
 mod network;
 mod peers;
 
-pub use compute::{Settings, run};
+pub use board::{Board, Link, NeighbourStatus, Standing, Status};
+pub use compute::{Options, Settings, run};
 pub use driver::{Notice, Tell};
 pub use error::NetError;
 pub use faults::Fault;

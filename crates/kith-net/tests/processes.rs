@@ -60,6 +60,7 @@ fn settings(port: u64, hosted: &[&[u32]]) -> Vec<Settings> {
         deadline: Duration::from_secs(60),
         retransmit: Duration::from_secs(20),
         start: Duration::from_secs(60),
+        options: kith_net::Options::default(),
     };
     hosted.iter().enumerate().map(of).collect()
 }

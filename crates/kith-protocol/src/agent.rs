@@ -225,6 +225,15 @@ impl Agent {
         resend.chain(deadline).min()
     }
 
+    /// Whether a payload of this round would be taken in now. Not so one that came before, or that nobody needs any more.
+    #[must_use]
+    pub fn wants(&self, peer: AgentId, round: Round) -> bool {
+        self.position(peer).is_some_and(|edge| {
+            let verdict = self.edges[edge].clone().receive(round, self.round);
+            matches!(verdict, Verdict::Completes | Verdict::Kept)
+        })
+    }
+
     /// Takes in what happened and says what to do.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         match input {

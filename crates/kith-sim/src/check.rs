@@ -91,7 +91,7 @@ impl Checks {
 
     pub(crate) fn before_exchange<E: Engine>(&mut self, cohort: &Cohort<E>, leg: Leg, rows: &[Mixing<'_>]) {
         let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
-        let (mean, _) = cohort.consensus(&agents);
+        let mean = cohort.conserved(&agents);
         let both_ways = cohort.keeps_mean(leg) && rows.iter().all(|row| row.late.is_empty() && row.fresh == row.opened);
         self.mean = both_ways.then_some(mean);
         if copies(cohort) {
@@ -114,7 +114,7 @@ impl Checks {
     ) -> Result<(), CheckError> {
         let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
         if let Some(before) = self.mean.take() {
-            let (after, _) = cohort.consensus(&agents);
+            let after = cohort.conserved(&agents);
             let largest = before.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             let moved = before.iter().zip(&after).fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
             let allowed = MEAN_TOLERANCE * largest.max(1e-6);

@@ -73,6 +73,25 @@ fn coefficients_lose_nothing_and_cost_less() {
 }
 
 #[test]
+fn quantised_coefficients_take_the_bytes_of_the_narrowed_layout_and_learn_as_whole_ones_do() {
+    let (quantised, whole) = (run(&Small::new(Preset::CompCodec)), run(&Small::new(Preset::Codec)));
+    let (d, out) = ([64, 32, 32], [32, 32, 10]);
+    for task in 0..3 {
+        let rank = |layer: usize| if task == 0 { 0 } else { quantised.basis_ranks[task - 1][layer] };
+        let entries: usize = (0..3).map(|layer| out[layer] * (d[layer] - rank(layer))).sum();
+        // A byte an entry, and the largest of each 64 as a number.
+        let body = entries + 4 * entries.div_ceil(64);
+        let frames = 2 * 40 * (kith_protocol::HEADER_LEN + body);
+        assert_eq!(quantised.bytes_training[task], frames as f64, "task {task}");
+    }
+    assert!(quantised.bytes_training[2] < 0.3 * whole.bytes_training[2]);
+    let accuracy =
+        |outcome: &Outcome| outcome.accuracy_per_agent.iter().flat_map(|agent| &agent[2]).sum::<f64>() / 15.0;
+    let gap = (accuracy(&quantised) - accuracy(&whole)).abs();
+    assert!(gap < 0.03, "{} against {}", accuracy(&quantised), accuracy(&whole));
+}
+
+#[test]
 fn one_agent_alone_is_the_centralised_method_whatever_is_exchanged() {
     let alone = |preset| run(&Small { graph: "ring:1", ..Small::new(preset) });
     let (gpm, full) = (alone(Preset::Gpm), alone(Preset::CodecFull));

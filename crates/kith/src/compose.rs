@@ -8,6 +8,7 @@ use kith_core::{Digest, Network, NetworkError, Seeds, Shape, Tape};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{Engine, EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Meetings, Mixing};
+use kith_method::ExchangeKind;
 use kith_sim::{Checked, Observer, Outcome, SimError, StartFrom, Work};
 use thiserror::Error;
 
@@ -47,6 +48,14 @@ pub enum RunError {
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] BurnError),
+    /// A method that looks at features, on a device that does not give them.
+    #[error(
+        "exchange.kind = \"neighbour-features\" needs features of minibatches, which {device} does not give; accepted: --device cpu"
+    )]
+    Features {
+        /// The device.
+        device: String,
+    },
     /// The run failed.
     #[error(transparent)]
     Run(#[from] SimError),
@@ -170,6 +179,9 @@ pub fn run_arm(
         checked: if watched { Checked::Yes } else { Checked::No },
     };
     let network = parts.network.clone();
+    if !matches!(options.device, OpenDevice::Cpu) && arm.exchange.kind == ExchangeKind::NeighbourFeatures {
+        return Err(RunError::Features { device: options.device.label() });
+    }
     match options.device {
         OpenDevice::Cpu => {
             let engine = NativeEngine::new(Objective::Network(network), options.threads)?;

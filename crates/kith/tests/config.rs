@@ -121,20 +121,22 @@ fn values_outside_their_range_are_refused_with_the_range() {
 
 #[test]
 fn methods_that_do_not_add_up_are_refused_with_the_reason() {
-    insta::assert_snapshot!(flagged(&[
-        "chain=[\"project\", {weight-decay=0.1}]",
-        "chain=[{weight-decay=0.1}, \"project\"]",
-        "chain=[{clip=1.0}, \"project\"]",
-        "chain=[]",
-        "chain=[\"project\", \"project\"]",
-        "chain=[\"project\", {momentum={beta=1.0}}]",
-        "chain=[\"project\", {momentun={beta=0.9}}]",
-        "chain=[\"project\", \"clip\"]",
-        "memory.agreement=own",
-        "exchange.kind=none",
-        "method=d-psgd",
-        "graph.agents=1",
-    ]));
+    insta::assert_snapshot!(
+        flagged(&[
+            "chain=[\"project\", {weight-decay=0.1}]",
+            "chain=[{weight-decay=0.1}, \"project\"]",
+            "chain=[{clip=1.0}, \"project\"]",
+            "chain=[]",
+            "chain=[\"project\", \"project\"]",
+            "chain=[\"project\", {momentum={beta=1.0}}]",
+            "chain=[\"project\", {momentun={beta=0.9}}]",
+            "chain=[\"project\", \"clip\"]",
+            "memory.agreement=own",
+            "exchange.kind=none",
+            "graph.agents=1",
+        ]) + "\n\n---\n\n"
+            + &replaced(&[("method = \"codec\"", "method = \"d-psgd\"")])
+    );
 }
 
 /// A decentralized method on a ring of nine.
@@ -169,6 +171,44 @@ fn decentralized_methods_that_do_not_add_up_are_refused_with_the_reason() {
     ];
     let shown: Vec<String> = cases.iter().map(|set| message(METHOD, set)).collect();
     insta::assert_snapshot!(shown.join("\n\n---\n\n"));
+}
+
+#[test]
+fn one_way_edges_of_different_degrees_are_refused_without_push_sum() {
+    let uneven = METHOD.replace(
+        "family = \"ring\"\nagents = 9",
+        "family = \"edges\"\ndirected = true\nedges = [[0, 1], [1, 2], [2, 0], [0, 2]]",
+    );
+    for set in [&["method=d-psgd"][..], &["method=choco"], &["method=d-psgd", "graph.weights=out-degree"]] {
+        let refused = message(&uneven, set);
+        assert!(refused.contains("without push-sum agents would not agree on the mean"), "{refused}");
+        assert!(refused.contains("method = \"push-sum\""), "{refused}");
+    }
+    let kind = |set: &[&str]| resolve(&uneven, set).arms[0].exchange.kind;
+    assert_eq!(kind(&["method=push-sum"]), kith_method::ExchangeKind::PushSum);
+    assert!(message(&uneven, &["method=push-sum", "links.loss=0.1"]).contains("with its weight"));
+    assert!(message(METHOD, &["method=push-sum", "links.loss=0.1"]).contains("with its weight"));
+}
+
+#[test]
+fn a_method_without_memory_set_by_a_flag_leaves_the_files_memory_alone() {
+    let memory = |text: &str, set: &[&str]| resolve(text, set).arms[0].memory.clone();
+    assert!(memory(BASE, &[]).is_some());
+    assert_eq!(memory(BASE, &["method=d-psgd"]), None);
+    assert_eq!(memory(&format!("{BASE}{ARMS}"), &["method=d-psgd"]), None);
+    assert!(memory(BASE, &["method=codec-sgp"]).is_some());
+    assert!(memory(BASE, &["method=d-psgd", "chain=[\"project\"]"]).is_some());
+    let refused = message(BASE, &["method=d-psgd", "memory.samples=20"]);
+    assert!(refused.contains("a memory that no link of the chain uses"), "{refused}");
+}
+
+#[test]
+fn a_compressor_of_another_kind_replaces_the_one_of_the_preset() {
+    let compressor = |flag| resolve(METHOD, &["method=choco", flag]).arms[0].exchange.compressor;
+    let bits = compressor("exchange.compressor={kind=\"quantised\", bits=4}");
+    assert_eq!(bits, Some(kith_method::Compressor::Quantised { bits: 4 }));
+    let share = compressor("exchange.compressor.share=0.5");
+    assert_eq!(share, Some(kith_method::Compressor::TopK { share: 0.5 }));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use kith_core::AgentId;
 use crate::engine::rows::{Rows, read, tensor};
 
 /// Rows `[agents, row length]` on the device. A chunk is one tensor, so that no buffer outgrows what a device binds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BurnBlock {
     agents: usize,
     len: usize,

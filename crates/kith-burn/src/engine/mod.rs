@@ -218,6 +218,12 @@ impl Engine for BurnEngine {
         self.combine(out, input, plan, Start::Zero);
     }
 
+    fn mix_in_place(&self, rows: &mut BurnBlock, plan: &MixingPlan) {
+        // Chunks are handles: the rows of before live until the last chunk that mixes them is written.
+        let before = rows.clone();
+        self.combine(rows, &before, plan, Start::Zero);
+    }
+
     fn mix_into(&self, out: &mut BurnBlock, input: &BurnBlock, plan: &MixingPlan) {
         self.combine(out, input, plan, Start::Output);
     }

@@ -276,6 +276,11 @@ pub(crate) fn mixing_is_the_plans_sum<S: Subject>() {
         let from = block(&engine, &input);
         let (mut fresh, mut added) = (block(&engine, &before), block(&engine, &before));
         engine.mix(&mut fresh, &from, &plan);
+        let (mut second, mut within) = (block(&engine, &input), block(&engine, &input));
+        engine.mix(&mut second, &from, &plan);
+        engine.mix_in_place(&mut within, &plan);
+        let expected = rows(&engine, &second, count, len);
+        assert_eq!(rows(&engine, &within, count, len), expected, "{count} agents, {degree} terms: in place");
         engine.mix_into(&mut added, &from, &plan);
         let (mut expected_fresh, mut expected_added) = (before.clone(), before);
         for index in 0..plan.len() {

@@ -88,7 +88,7 @@ impl NativeBlock {
     }
 
     /// Which row is the agent's.
-    fn place(&self, agent: AgentId) -> usize {
+    pub(super) fn place(&self, agent: AgentId) -> usize {
         let place = match &self.roster {
             None => (agent.index() < self.agents).then_some(agent.index()),
             Some(roster) => roster.binary_search(&agent).ok(),

@@ -1,12 +1,12 @@
 //! What is measured without training: scores, layer inputs, consensus.
 
-use kith_core::{AgentId, Matrix, Samples, TaskId};
+use kith_core::{AgentId, Batches, Matrix, Samples, TaskId};
 
 use super::buffer::{Buffer, NativeBlock};
 use super::visit::Goal;
 use super::{NativeEngine, Objective, Workspace};
 use crate::plan::{REPRESENTED, Stage};
-use crate::port::Score;
+use crate::port::{Features, Score};
 
 /// Columns that a thread sums over all agents before the next; part of the result's rounding, so it never changes.
 const COLUMNS: usize = 2048;
@@ -49,6 +49,24 @@ impl NativeEngine {
         let mut residual = Buffer::default();
         let mut loss = |&agent: &AgentId| Goal::quadratic(quadratics, agent).residual(whole.row(agent), &mut residual);
         agents.iter().map(|agent| Score { loss: loss(agent), ..Score::default() }).collect()
+    }
+
+    /// What the last layer takes of each agent's minibatch; none for quadratics.
+    pub(super) fn last_inputs(
+        &self,
+        rows: &NativeBlock,
+        agents: &[AgentId],
+        batches: &dyn Batches,
+        step: u64,
+        task: TaskId,
+    ) -> Option<Vec<Features>> {
+        let plan = self.whole_plan(task)?;
+        Some(self.spread(agents.to_vec(), |agent| {
+            let Workspace { pass, .. } = &mut *self.workspace();
+            pass.load_batch(&plan, batches, agent, step);
+            pass.forward(&plan, rows.row(agent), None);
+            pass.features(&plan)
+        }))
     }
 
     /// The inputs of every projected layer, `[n, d]` each, for convolutions the patches of all places; none for quadratics.

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod conv;
+mod in_place;
 mod linear;
 mod measure;
 mod mix;
@@ -18,7 +19,7 @@ mod visit;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kith_core::{AgentId, Layout, Matrix, Network, Samples, Seeds, TaskId};
+use kith_core::{AgentId, Batches, Layout, Matrix, Network, Samples, Seeds, TaskId};
 use rand::Rng;
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -27,7 +28,7 @@ use crate::error::EngineError;
 use crate::initialise::initialise;
 use crate::kernel::Start;
 use crate::plan::Plan;
-use crate::port::{Engine, Geometry, MixingPlan, Score};
+use crate::port::{Engine, Features, Geometry, MixingPlan, Score};
 
 pub use buffer::NativeBlock;
 pub use quadratic::Quadratic;
@@ -242,8 +243,23 @@ impl Engine for NativeEngine {
         self.spread(rows_of(agents, blocks), |(agent, mut rows)| work(agent, &mut rows))
     }
 
+    fn features(
+        &self,
+        rows: &NativeBlock,
+        agents: &[AgentId],
+        batches: &dyn Batches,
+        step: u64,
+        task: TaskId,
+    ) -> Option<Vec<Features>> {
+        self.last_inputs(rows, agents, batches, step, task)
+    }
+
     fn mix(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {
         self.combine_rows(out, input, plan, Start::Zero);
+    }
+
+    fn mix_in_place(&self, rows: &mut NativeBlock, plan: &MixingPlan) {
+        self.combine_in_place(rows, plan);
     }
 
     fn mix_into(&self, out: &mut NativeBlock, input: &NativeBlock, plan: &MixingPlan) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use kith_core::{AgentId, Batches, Samples};
+use kith_core::{AgentId, Batches, Matrix, Samples};
 use rand_chacha::ChaCha8Rng;
 
 use super::buffer::Buffer;
@@ -12,7 +12,7 @@ use super::scores::{cross_entropy, largest};
 use super::{linear, norm, pool};
 use crate::kernel::{axpy, keep_only, mask, multiply, rectify};
 use crate::plan::{Hold, Op, Plan, Relu, Step, Value, draw_mask};
-use crate::port::{Point, Slot};
+use crate::port::{Draw, Features, Point, Slot};
 
 /// Which gradient is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,10 +239,11 @@ impl Pass {
         registers: &mut Registers<'_>,
         at: Point,
         into: Slot,
-        target: Target,
-        constraint: Constraint,
+        (target, constraint): (Target, Constraint),
+        draw: Option<&Draw>,
     ) {
         let mut level = 0;
+        let last = plan.steps.len().saturating_sub(1);
         for index in (0..plan.steps.len()).rev() {
             let step = &plan.steps[index];
             let size = self.batch * plan.values[step.output].len();
@@ -259,6 +260,9 @@ impl Pass {
                     } else {
                         self.step_back(plan, index, registers, at, into, (target, constraint));
                     }
+                    if let Some(draw) = draw.filter(|_| index == last) {
+                        self.pull_features(plan, draw);
+                    }
                 }
                 _ => {}
             }
@@ -267,6 +271,34 @@ impl Pass {
         let into = registers.get_mut(into);
         for range in &plan.frozen {
             keep_only(&mut into[range.clone()], target.beta);
+        }
+    }
+
+    /// What the last layer took in the last forward pass, and the loss that came of it.
+    pub(crate) fn features(&mut self, plan: &Plan<'_>) -> Features {
+        let (width, values) = self.last_inputs(plan);
+        let values = Matrix::new(self.batch, width, values.to_vec());
+        Features { values, labels: self.labels.clone(), loss: self.loss_gradient(plan) }
+    }
+
+    /// The width of what the last layer takes, and its rows.
+    fn last_inputs(&self, plan: &Plan<'_>) -> (usize, &[f32]) {
+        let value = plan.steps.last().map_or(0, |step| step.input);
+        let width = plan.values[value].len();
+        (width, &self.values[value].as_ref()[..self.batch * width])
+    }
+
+    /// Adds to δ, which stands before the last layer, what draws the features.
+    fn pull_features(&mut self, plan: &Plan<'_>, draw: &Draw) {
+        let value = plan.steps.last().map_or(0, |step| step.input);
+        let size = self.batch * plan.values[value].len();
+        if !plan.values[value].follows_parameters || draw.target.len() != size {
+            return;
+        }
+        let share = 2.0 / size as f32;
+        let features = &self.values[value].as_ref()[..size];
+        for ((delta, z), target) in self.delta.as_mut()[..size].iter_mut().zip(features).zip(&draw.target) {
+            *delta += share * (draw.strength * z - target);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One agent's rows under work, on one thread.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use kith_core::{AgentId, Batches};
@@ -10,7 +11,7 @@ use super::quadratic::Quadratic;
 use super::registers::Registers;
 use crate::kernel::{self, Shape, Update};
 use crate::plan::{Hold, Plan};
-use crate::port::{Point, Slot, Visit};
+use crate::port::{Draw, Point, Slot, Visit};
 
 /// What a visit's gradients are of.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +54,10 @@ impl<'v> NativeVisit<'v> {
         &mut self,
         at: Point,
         into: Slot,
-        target: Target,
-        constraint: Constraint,
+        (target, constraint): (Target, Constraint),
         batches: &dyn Batches,
         step: u64,
+        draw: Option<&Draw>,
     ) {
         let agent = self.agent[0];
         self.loss[0] += match self.goal {
@@ -65,7 +66,7 @@ impl<'v> NativeVisit<'v> {
                 let base = at.base.map(|base| self.registers.get(base));
                 self.pass.forward(plan, self.registers.get(at.row), base);
                 let loss = self.pass.loss_gradient(plan);
-                self.pass.backward(plan, &mut self.registers, at, into, target, constraint);
+                self.pass.backward(plan, &mut self.registers, at, into, (target, constraint), draw);
                 loss
             }
             Goal::Quadratics(quadratics) => {
@@ -82,7 +83,7 @@ impl Visit for NativeVisit<'_> {
     }
 
     fn accumulate_gradient(&mut self, at: Point, into: Slot, beta: f32, alpha: f32, batches: &dyn Batches, step: u64) {
-        self.gradient(at, into, Target { beta, alpha }, Constraint::Charts, batches, step);
+        self.gradient(at, into, (Target { beta, alpha }, Constraint::Charts), batches, step, None);
     }
 
     fn accumulate_raw_gradient(
@@ -94,7 +95,19 @@ impl Visit for NativeVisit<'_> {
         batches: &dyn Batches,
         step: u64,
     ) {
-        self.gradient(at, into, Target { beta, alpha }, Constraint::Raw, batches, step);
+        self.gradient(at, into, (Target { beta, alpha }, Constraint::Raw), batches, step, None);
+    }
+
+    fn drawn_gradient(
+        &mut self,
+        at: Point,
+        into: Slot,
+        draws: &BTreeMap<AgentId, Draw>,
+        batches: &dyn Batches,
+        step: u64,
+    ) {
+        let target = Target { beta: 0.0, alpha: 1.0 };
+        self.gradient(at, into, (target, Constraint::Raw), batches, step, draws.get(&self.agent[0]));
     }
 
     fn project(&mut self, gradient: Slot) {

@@ -235,7 +235,6 @@ impl<E: Engine> Cohort<E> {
 
     /// `u = (1 − α)π(Σ_j g_ji + g_ii) + α π(Σ_j g_ij + g_ii)`, then the chain and `x ← x − η u`. π counts what is here.
     fn step_across(&mut self, agents: &[AgentId], back: &[Vec<AgentId>]) {
-        let buffer = self.buffer().map(|(buffer, _)| buffer);
         let Some(across) = &mut self.extra.across else { return };
         let alpha = across.alpha;
         let received = &across.received;
@@ -271,8 +270,16 @@ impl<E: Engine> Cohort<E> {
             }
         }
         let learning_rate = across.learning_rate as f32;
+        let Some(mut across) = self.extra.across.take() else { return };
+        self.follow_rows(agents, &mut across.mean, learning_rate);
+        self.extra.across = Some(across);
+    }
+
+    /// The chain on gradients that did not come from one visit, and `x ← x − η g`.
+    pub(super) fn follow_rows(&mut self, agents: &[AgentId], gradient: &mut E::Block, learning_rate: f32) {
+        let buffer = self.buffer().map(|(buffer, _)| buffer);
         let mut bench = Bench(Vec::new());
-        let (row, mean) = (bench.add(&mut self.whole), bench.add(&mut across.mean));
+        let (row, mean) = (bench.add(&mut self.whole), bench.add(gradient));
         let momentum = self.momentum.as_mut().map(|block| bench.add(block));
         let anchor = self.extra.anchor.as_mut().map(|block| bench.add(block));
         let registers = Registers { point: Point { row, base: None }, momentum, tracker: None, pull: Pull::default() };

@@ -6,8 +6,10 @@
 
 mod across;
 mod adaptive;
+mod features;
 mod payload;
 mod publish;
+mod push;
 mod relay;
 mod update;
 
@@ -18,8 +20,10 @@ use kith_engine::{Engine, MixingPlan};
 
 pub(crate) use across::Across;
 pub(crate) use adaptive::Adaptive;
-pub(crate) use payload::Wire;
+pub(crate) use features::Contrast;
+pub(crate) use payload::{COUNT, WEIGHT, Wire};
 pub use payload::{PayloadError, PayloadForm, PayloadSpec, decode_basis};
+pub(crate) use push::PushSum;
 pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;
 
@@ -100,8 +104,15 @@ impl<E: Engine> Cohort<E> {
                 self.settle_late(rows);
                 self.exchange_gradients(rows);
             }
+            (ExchangeKind::NeighbourFeatures, Leg::Both) => self.exchange_features(rows),
             (ExchangeKind::GlobalUpdate, _) => self.gossip_update(rate, rows),
             (ExchangeKind::Relay, _) => self.relay(rate, rows),
+            (ExchangeKind::PushSum, _) => {
+                if !self.wire.is_offered(round) {
+                    self.publish(round, rows);
+                }
+                self.push(rate, rows);
+            }
             _ => self.exchange_models(round, rate, rows),
         }
     }
@@ -131,24 +142,27 @@ impl<E: Engine> Cohort<E> {
         if let Some(across) = &mut self.extra.across {
             across.receive(self.agents, rows, &self.wire);
         }
+        if let Some(contrast) = &mut self.extra.contrast {
+            contrast.receive(self.agents, rows);
+        }
         let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
         if adaptive {
             self.mix_adaptively(rate, &agents);
         } else if self.parts.exchange.has_public() {
             self.engine.mix_into(trained, &self.public, &self.plan);
-        } else {
+        } else if self.parts.exchange.keeps_second_rows() {
+            // The rows of before are what neighbours take gradients at.
             self.engine.mix(&mut self.public, trained, &self.plan);
             std::mem::swap(&mut self.public, trained);
+        } else {
+            self.engine.mix_in_place(trained, &self.plan);
         }
         if let Some((tracker, _)) = &mut self.extra.tracker {
-            // The block that mixing writes to is free again: nobody reads the rows of before.
-            self.engine.mix(&mut self.public, tracker, &self.plan);
-            std::mem::swap(&mut self.public, tracker);
+            self.engine.mix_in_place(tracker, &self.plan);
         }
         if let Some(importance) = self.retained.importance.as_mut().filter(|_| self.shares_importance) {
-            self.engine.mix(&mut self.public, importance, &self.plan);
-            std::mem::swap(&mut self.public, importance);
+            self.engine.mix_in_place(importance, &self.plan);
         }
         if self.has_public() && sends_last {
             self.publish(round, rows);
@@ -166,11 +180,11 @@ impl<E: Engine> Cohort<E> {
         self.parts.exchange.has_public()
     }
 
-    /// Whether mixing in this leg must leave the mean of all trained rows where it is.
+    /// Whether mixing in this leg must leave [`Cohort::conserved`] where it is.
     #[must_use]
     pub fn keeps_mean(&self, leg: Leg) -> bool {
         match self.parts.exchange.kind {
-            ExchangeKind::NeighbourGradients => leg != Leg::Both,
+            ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => leg != Leg::Both,
             // Sums on their way hold models of rounds before.
             ExchangeKind::Relay => false,
             // Each agent has averaging rates of its own.

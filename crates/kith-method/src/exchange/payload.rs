@@ -12,6 +12,7 @@ use kith_subspace::Growth;
 use thiserror::Error;
 
 use super::Mixing;
+use super::features::{ClassSums, class_shape};
 use crate::{Cohort, Compressor, ExchangeKind, MethodError, Order};
 
 /// What a body is to be added to.
@@ -37,7 +38,7 @@ pub enum PayloadError {
     /// A number that is none.
     #[error("entry {place} of the payload is not a finite number")]
     NotFinite {
-        /// Which.
+        /// Which; one beyond the row is a weight.
         place: usize,
     },
 }
@@ -56,12 +57,24 @@ pub struct PayloadSpec {
 }
 
 /// Bytes that say how many models a relayed sum is of.
-const COUNT: usize = 4;
+pub(crate) const COUNT: usize = 4;
+/// Bytes of a push-sum weight.
+pub(crate) const WEIGHT: usize = 8;
 
 impl PayloadSpec {
     /// Whether a gradient goes over the edge in this leg, rather than a model.
     fn is_gradient(&self, leg: Leg) -> bool {
         self.kind == ExchangeKind::NeighbourGradients && leg == Leg::Both
+    }
+
+    /// Whether features by class go over the edge in this leg.
+    fn is_features(&self, leg: Leg) -> bool {
+        self.kind == ExchangeKind::NeighbourFeatures && leg == Leg::Both
+    }
+
+    /// Bytes of features by class.
+    pub(crate) fn sums_len(&self) -> usize {
+        ClassSums::wire_len(class_shape(&self.layout))
     }
 
     /// Whether receivers hold copies that grow by what they are sent.
@@ -82,7 +95,9 @@ impl PayloadSpec {
                 let compressor = self.gradient_compressor;
                 (compressor.map_or(whole, |compressor| compressor.wire_len(&self.layout)), compressor)
             }
+            _ if self.is_features(leg) => (self.sums_len(), None),
             _ if self.kind == ExchangeKind::Relay => (whole + COUNT, None),
+            _ if self.kind == ExchangeKind::PushSum => (whole + WEIGHT, None),
             Some(_) if self.copies() && form == PayloadForm::Absolute && found == whole => (whole, None),
             Some(compressor) => (compressor.wire_len(&self.layout), Some(compressor)),
             // A neighbour may be in its consensus rounds before this agent is, so both lengths are right at any time.
@@ -92,7 +107,15 @@ impl PayloadSpec {
         if found != expected {
             return Err(PayloadError::Length { expected, found });
         }
+        if self.kind == ExchangeKind::PushSum && !weight(body).is_some_and(|weight| weight.is_normal() && weight > 0.0)
+        {
+            return Err(PayloadError::NotFinite { place: self.len });
+        }
         let values = match compressor {
+            None if self.is_features(leg) => {
+                let (classes, width) = class_shape(&self.layout);
+                floats(&body[..found.min(4 * classes * width)])
+            }
             None => floats(&body[..found.min(whole)]),
             Some(compressor) => {
                 let mut values = vec![0.0; self.len];
@@ -225,6 +248,11 @@ fn bytes(row: &[f32]) -> Vec<u8> {
     row.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
+/// The push-sum weight that ends a body.
+fn weight(body: &[u8]) -> Option<f64> {
+    body.last_chunk().map(|bytes| f64::from_le_bytes(*bytes))
+}
+
 /// Reads what [`Cohort::encode_basis`] wrote for a network of this layout.
 ///
 /// # Errors
@@ -275,7 +303,8 @@ impl<E: Engine> Cohort<E> {
     pub fn offer(&mut self, round: Round, leg: Leg, agents: &[AgentId]) {
         let sends_first = self.parts.exchange.order != Order::MixThenSend;
         let kind = self.parts.exchange.kind;
-        let sends_models = leg.exchanges() && !(kind == ExchangeKind::NeighbourGradients && leg == Leg::Both);
+        let across = matches!(kind, ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures);
+        let sends_models = leg.exchanges() && !(across && leg == Leg::Both);
         if sends_models && self.has_public() && sends_first && kind != ExchangeKind::None {
             let rows = agents.iter().map(|&agent| Mixing { agent, fresh: &[], opened: &[], late: Vec::new() });
             self.publish(round, &rows.collect::<Vec<_>>());
@@ -298,6 +327,10 @@ impl<E: Engine> Cohort<E> {
             self.engine.download(cross, from, &mut row);
             return bytes(&row);
         }
+        if spec.is_features(leg) {
+            let sums = self.extra.contrast.as_ref().and_then(|contrast| contrast.sums_for(from, to));
+            return sums.map_or_else(|| vec![0; spec.sums_len()], ClassSums::to_bytes);
+        }
         if spec.kind == ExchangeKind::Relay {
             let (sum, count) = self.relayed(from, to);
             return [bytes(&sum).as_slice(), &count.to_le_bytes()].concat();
@@ -312,6 +345,7 @@ impl<E: Engine> Cohort<E> {
         let trained = self.coordinates.as_ref().unwrap_or(&self.whole);
         self.engine.download(if self.has_public() { &self.public } else { trained }, from, &mut row);
         let mut body = bytes(&row);
+        body.extend(self.extra.push.iter().flat_map(|push| push.weight(from).to_le_bytes()));
         let tracker = self.extra.tracker.as_ref().map(|(tracker, _)| tracker);
         for block in tracker.into_iter().chain(self.retained.importance.as_ref().filter(|_| self.shares_importance)) {
             self.engine.download(block, from, &mut row);
@@ -338,10 +372,19 @@ impl<E: Engine> Cohort<E> {
             }
             return;
         }
+        if let Some(contrast) = self.extra.contrast.as_mut().filter(|_| spec.is_features(leg)) {
+            contrast.keep(from, to, ClassSums::from_bytes(body, class_shape(&spec.layout)));
+            return;
+        }
         if spec.kind == ExchangeKind::Relay {
             let (sum, count) = body.split_at(body.len() - COUNT.min(body.len()));
             let count = count.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
             self.wire.sums.insert((from, to), (floats(sum), count));
+            return;
+        }
+        if let (Some(push), Some(weight)) = (&mut self.extra.push, weight(body)) {
+            push.set_weight(from, weight);
+            self.engine.upload(&mut self.public, from, &floats(&body[..body.len() - WEIGHT]));
             return;
         }
         let row = self.read(&spec, from, to, form, body);

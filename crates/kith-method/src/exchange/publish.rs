@@ -14,6 +14,10 @@ impl<E: Engine> Cohort<E> {
             self.publish_compressed(compressor, round, &agents);
             return;
         }
+        if self.parts.exchange.kind == ExchangeKind::PushSum {
+            self.publish_numerators(&agents);
+            return;
+        }
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
         let (row, copy, difference) = (Slot::Block(0), Slot::Block(1), Slot::Scratch(0));
         self.engine.visit(&self.geometries[0], &agents, &mut [trained, &mut self.public], 1, |visit| {

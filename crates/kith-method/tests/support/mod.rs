@@ -180,7 +180,7 @@ pub(crate) fn keeps_mean(parts: &Parts) -> bool {
 /// Numbers in a row of [`problem`].
 const DIMENSIONS: usize = 5;
 
-fn wave(at: usize, phase: f64) -> f64 {
+pub(crate) fn wave(at: usize, phase: f64) -> f64 {
     (at as f64 * 2.399 + phase).sin()
 }
 

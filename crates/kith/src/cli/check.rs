@@ -121,17 +121,35 @@ fn layers(arm: &ResolvedArm, network: &Network, layout: &Layout) -> Vec<LayerRow
     layout.tensors.iter().zip(network.tensor_shapes(layout)).map(row).collect()
 }
 
+/// How long a task is trained.
+pub(super) struct Length {
+    /// Steps that go once through the smallest shard.
+    pub(super) per_epoch: u64,
+    /// Exchanges, those of the consensus rounds left out.
+    pub(super) rounds: u64,
+    /// Minibatch updates of an agent.
+    pub(super) steps: u64,
+}
+
+impl Length {
+    pub(super) fn of(arm: &ResolvedArm, task: &kith_data::TaskData) -> Self {
+        let smallest = task.shards.iter().map(Vec::len).min().unwrap_or(0);
+        let per_epoch = (smallest / arm.train.batch_size.max(1)) as u64;
+        let (rounds, steps) = match arm.train.rounds_per_task {
+            Some(rounds) => (rounds, rounds.saturating_mul(arm.train.local_steps)),
+            None => {
+                let steps = arm.train.epochs_per_task.unwrap_or(1).saturating_mul(per_epoch);
+                (steps.div_ceil(arm.train.local_steps.max(1)), steps)
+            }
+        };
+        Self { per_epoch, rounds, steps }
+    }
+}
+
 fn task_row(arm: &ResolvedArm, task: &kith_data::TaskData) -> TaskRow {
     let sizes = || task.shards.iter().map(Vec::len);
     let smallest = sizes().min().unwrap_or(0);
-    let steps_per_epoch = (smallest / arm.train.batch_size.max(1)) as u64;
-    let (training_rounds, steps) = match arm.train.rounds_per_task {
-        Some(rounds) => (rounds, rounds.saturating_mul(arm.train.local_steps)),
-        None => {
-            let steps = arm.train.epochs_per_task.unwrap_or(1).saturating_mul(steps_per_epoch);
-            (steps.div_ceil(arm.train.local_steps.max(1)), steps)
-        }
-    };
+    let Length { per_epoch: steps_per_epoch, rounds: training_rounds, steps } = Length::of(arm, task);
     TaskRow {
         name: task.name.clone(),
         train_samples: task.train.labels().len(),

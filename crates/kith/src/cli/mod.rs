@@ -12,6 +12,7 @@ mod init;
 mod report;
 mod run;
 mod runs;
+mod schedule;
 mod shell;
 mod sweep;
 mod topology;
@@ -34,6 +35,7 @@ Examples:
   kith check experiments/codec-permuted-ring.toml
   kith report runs/quickstart
   kith export RUN --agent 3 --arm codec
+  kith schedule preview experiments/averaging-rate-schedules.toml
   kith topology inspect torus:4x4
   kith data list
 
@@ -69,6 +71,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema(explain::SchemaArgs),
+    /// Look at learning rates, averaging rates and the like over time
+    Schedule(schedule::ScheduleArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
@@ -164,6 +168,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => shell::completions(&arguments),
         Command::Man(arguments) => shell::man(&arguments),
+        Command::Schedule(arguments) => schedule::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
     };

@@ -109,6 +109,7 @@ fn render(inspection: &Inspection) -> String {
         match inspection.weights {
             kith_graph::Weights::Metropolis => "metropolis",
             kith_graph::Weights::Uniform => "uniform",
+            kith_graph::Weights::OutDegree => "out-degree",
         },
         inspection.spectral_gap,
         yes(inspection.symmetric),

@@ -3,7 +3,7 @@
 use super::spans::{Entry, Node, Origin, Table, Value};
 
 /// Keys whose tables are one value: a table laid over them replaces them.
-const WHOLE: [&str; 3] = ["learning_rate", "averaging_rate", "oracle"];
+const WHOLE: [&str; 6] = ["learning_rate", "averaging_rate", "radius", "oracle", "compressor", "gradient_compressor"];
 
 /// Lays `over` on `base`: tables merge key by key, everything else is replaced.
 pub(crate) fn merge(base: &mut Table, over: &Table) {

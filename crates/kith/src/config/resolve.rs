@@ -111,7 +111,9 @@ fn arm_trees(written: &Written, shared: Table) -> Result<Vec<(String, Table)>, C
     let mut trees = Vec::new();
     if written.arms.is_empty() {
         let method = method(written, &shared, None)?;
-        trees.push((preset_name(method).to_owned(), shared));
+        let mut tree = shared;
+        drop_memory(written, &mut tree, uses_memory(written, &Table::default())?);
+        trees.push((preset_name(method).to_owned(), tree));
     } else {
         let uses_memory =
             written.arms.iter().map(|(_, own)| uses_memory(written, own)).collect::<Result<Vec<_>, _>>()?;
@@ -127,6 +129,7 @@ fn arm_trees(written: &Written, shared: Table) -> Result<Vec<(String, Table)>, C
             if !uses && uses_memory.contains(&true) {
                 tree.remove("memory");
             }
+            drop_memory(written, &mut tree, *uses);
             trees.push((name.clone(), tree));
         }
     }
@@ -148,6 +151,14 @@ fn arm_trees(written: &Written, shared: Table) -> Result<Vec<(String, Table)>, C
         merge(tree, &written.over);
     }
     Ok(trees)
+}
+
+/// A file's memory is for its own method: one that a flag or a sweep puts in its place, and that has none, does without.
+fn drop_memory(written: &Written, tree: &mut Table, uses: bool) {
+    let changed = |key| written.set.entry(key).is_some() || written.over.entry(key).is_some();
+    if !uses && changed("method") && !changed("memory") {
+        tree.remove("memory");
+    }
 }
 
 /// An arm's name and its keys so far, the preset's parts among them, before types and rules are looked at. Without a name, of the

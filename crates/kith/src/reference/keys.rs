@@ -235,7 +235,8 @@ impl<'a> Walk<'a> {
             let chain = self.chain(form).0;
             if let Some(object) = chain.iter().find(|object| object.contains_key("properties")).copied() {
                 let fixed = self.required(object);
-                let shape = match (alone, list.is_some()) {
+                let inside = matches!(up.shape, Shape::Braces(_) | Shape::BracesInList(_));
+                let shape = match (alone && !inside, list.is_some()) {
                     (true, false) => Shape::Table,
                     (true, true) if key != "arm" => Shape::List,
                     (true, true) => {

@@ -7,7 +7,8 @@ use kith_method::Preset;
 
 use super::{Key, keys};
 
-const NOTE: &str = "<!-- Made from the code; a test holds it current: KITH_UPDATE_REFERENCE=1 cargo test -p kith --test comfort -->\n";
+const NOTE: &str =
+    "<!-- Made from the code; a test holds it current: KITH_UPDATE_REFERENCE=1 cargo test -p kith --test comfort -->\n";
 
 /// Width of the help texts.
 const WIDTH: usize = 100;

@@ -52,7 +52,12 @@ fn links(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(&path, "the chain has this link twice"));
         }
         let kind = subject.arm.exchange.kind;
-        if against && matches!(kind, ExchangeKind::NeighbourGradients | ExchangeKind::GlobalUpdate) {
+        if against
+            && matches!(
+                kind,
+                ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::GlobalUpdate
+            )
+        {
             problems.push(
                 Problem::new(path, "this exchange takes its step from more than the agent's own gradient")
                     .accept("accepted: exchange.kind = \"none\", \"model\", \"difference\" or \"corrected\""),
@@ -171,12 +176,13 @@ fn meetings(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     }
     let exchange = &arm.exchange;
     let fits = match exchange.kind {
-        ExchangeKind::None | ExchangeKind::Model => true,
+        ExchangeKind::None | ExchangeKind::Model | ExchangeKind::PushSum => true,
         ExchangeKind::Difference => {
             exchange.compressor.is_none() && exchange.adaptive.is_none() && exchange.order != Order::MixThenSend
         }
         ExchangeKind::Corrected
         | ExchangeKind::NeighbourGradients
+        | ExchangeKind::NeighbourFeatures
         | ExchangeKind::GlobalUpdate
         | ExchangeKind::Relay => false,
     };

@@ -1,6 +1,6 @@
 //! Rules of decentralized methods: what goes with which exchange, and why not.
 
-use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Oracle, Order};
+use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Payload};
 
 use super::{Range, Subject, at_least_one, number};
 use crate::config::render::Problem;
@@ -34,8 +34,11 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             reliable(subject, "what a lost frame leaves out of the tracked update could not be made up for", problems);
         }
         ExchangeKind::Relay => relay(subject, problems),
+        ExchangeKind::NeighbourFeatures => features(subject, problems),
+        ExchangeKind::PushSum => push_sum(subject, problems),
         ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => {}
     }
+    one_sided(subject, problems);
     if let Some(beta) = subject.arm.exchange.adaptive {
         adaptive(subject, beta, problems);
     }
@@ -68,6 +71,48 @@ fn relay(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     reliable(subject, "a sum that is lost on the way is missing from every mean behind it", problems);
 }
 
+/// Push-sum: what is divided must arrive.
+fn push_sum(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    reliable(subject, "what a lost frame carries of a divided model is gone, with its weight", problems);
+    if subject.arm.exchange.payload == Payload::Coefficients {
+        problems.push(
+            Problem::new("exchange.payload", "push-sum divides whole rows, of which coefficients are a part")
+                .accept("accepted: payload = \"full\", or another exchange.kind"),
+        );
+    }
+}
+
+/// CCL: one plain gradient a round, at the mixed model, of the loss and what draws its features.
+fn features(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    alone(subject, "the gradient is not that of the loss alone", problems);
+    one_step(subject, problems);
+    reliable(subject, "a class's mean without a neighbour's features would be another one", problems);
+    if !matches!(subject.arm.oracle, Oracle::Plain) {
+        problems.push(
+            Problem::new("oracle", "features are drawn in plain gradients only").accept("accepted: kind = \"plain\""),
+        );
+    }
+}
+
+/// Where rows of W do not sum to one, mixing leaves the mean only to push-sum.
+fn one_sided(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    if matches!(subject.arm.exchange.kind, ExchangeKind::None | ExchangeKind::PushSum) {
+        return;
+    }
+    let Ok(mixing) = subject.arm.graph.mixing(subject.graph) else { return };
+    if !mixing.is_doubly_stochastic() {
+        let path = if subject.arm.graph.weights.is_some() { "graph.weights" } else { "graph.directed" };
+        problems.push(
+            Problem::new(
+                path,
+                "agents hear from more or fewer than they send to, so rows of W do not sum to one, and without push-sum agents \
+                 would not agree on the mean",
+            )
+            .accept("accepted: method = \"push-sum\", or a graph whose degrees are all the same, or one that goes both ways"),
+        );
+    }
+}
+
 /// AdaGossip: what mixing does is not a flow between two ends any more.
 fn adaptive(subject: &Subject<'_>, beta: f64, problems: &mut Vec<Problem>) {
     let path = "exchange.adaptive";
@@ -90,10 +135,15 @@ fn links(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         let path = format!("chain.{place}");
         let mixes = matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Difference);
         match link {
-            Link::QuasiGlobal { .. } if !(mixes || exchange.kind == ExchangeKind::NeighbourGradients) => problems.push(
-                Problem::new(path, "quasi-global momentum looks at how steps and mixing move a row")
-                    .accept("accepted: exchange.kind = \"model\", \"difference\" or \"neighbour-gradients\""),
-            ),
+            Link::QuasiGlobal { .. }
+                if !(mixes
+                    || matches!(exchange.kind, ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures)) =>
+            {
+                problems.push(
+                    Problem::new(path, "quasi-global momentum looks at how steps and mixing move a row")
+                        .accept("accepted: exchange.kind = \"model\", \"difference\" or \"neighbour-gradients\""),
+                )
+            }
             Link::Track if exchange.kind != ExchangeKind::Model || exchange.compressor.is_some() => problems.push(
                 Problem::new(path, "a tracker is mixed as whole models are")
                     .accept("accepted: exchange.kind = \"model\" without a compressor"),
@@ -219,12 +269,27 @@ fn parameters(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     }
     let owned = [
         ("data_variant_weight", exchange.data_variant_weight, ExchangeKind::NeighbourGradients, "neighbour-gradients"),
+        (
+            "model_variant_strength",
+            exchange.model_variant_strength,
+            ExchangeKind::NeighbourFeatures,
+            "neighbour-features",
+        ),
+        (
+            "data_variant_strength",
+            exchange.data_variant_strength,
+            ExchangeKind::NeighbourFeatures,
+            "neighbour-features",
+        ),
         ("tracking", exchange.tracking, ExchangeKind::GlobalUpdate, "global-update"),
     ];
     for (key, value, kind, name) in owned {
         let path = format!("exchange.{key}");
         match value {
-            Some(value) if exchange.kind == kind => number(path, value, Range::Closed, problems),
+            Some(value) if exchange.kind == kind => {
+                let range = if kind == ExchangeKind::NeighbourFeatures { Range::NotNegative } else { Range::Closed };
+                number(path, value, range, problems);
+            }
             Some(_) => problems.push(
                 Problem::new(path, "no other exchange has such a parameter")
                     .accept(format!("accepted: exchange.kind = \"{name}\"")),

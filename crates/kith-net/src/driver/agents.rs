@@ -1,0 +1,71 @@
+//! What the agents' state machines are told and ask for.
+
+use kith_core::{AgentId, Round, TaskId};
+use kith_protocol::{FrameKind, HEADER_LEN, Input, Output, RoundKind};
+use kith_run::Row;
+
+use super::Driver;
+use crate::codec::{Body, Packet};
+use crate::network::Command;
+
+impl Driver<'_> {
+    pub(super) fn settle_local(&mut self) {
+        while let Some((agent, input)) = self.local.pop_front() {
+            self.handle(agent, input);
+        }
+    }
+
+    pub(super) fn handle(&mut self, agent: AgentId, input: Input) {
+        let now = self.now();
+        let mut out = Vec::new();
+        if let Some(machine) = self.agents.get_mut(&agent) {
+            machine.handle(now, input, &mut out);
+        }
+        for output in out {
+            match output {
+                Output::Compute { .. } => {
+                    self.asked.insert(agent);
+                }
+                Output::Mix { round, fresh, opened, late } => {
+                    self.rows.entry(round).or_default().push(Row { agent, fresh, opened, late });
+                }
+                Output::Send { to, kind, round, task, next } => self.send(agent, to, kind, round, task, next),
+                Output::TaskEnd(_) | Output::Adopt(_) | Output::Done => {}
+            }
+        }
+    }
+
+    fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
+        let Some(&peer) = self.sides.hosts.get(&to) else {
+            self.local.push_back((to, Input::Received { from, kind, round, task, next }));
+            return;
+        };
+        let body: Option<Body> = match kind {
+            FrameKind::Payload | FrameKind::Absolute => {
+                let kept = self.outgoing.get(&(from, to)).and_then(|kept| kept.get(&round));
+                kept.map(|(increment, absolute)| if kind == FrameKind::Absolute { absolute } else { increment })
+                    .cloned()
+            }
+            FrameKind::Basis => self.bases.get(&task).cloned(),
+            FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => Some(Body::from([])),
+        };
+        let Some(body) = body else { return };
+        let header = kith_protocol::Header {
+            version: self.hello.version,
+            kind,
+            run: self.run,
+            round,
+            task,
+            basis: if kind.is_payload() { self.basis } else { 0 },
+            next,
+            body_len: body.len() as u32,
+        };
+        let training = self.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Train);
+        let head = HEADER_LEN as u64;
+        let (bytes, full) = (body.len() as u64 + head, self.bytes.1 + head);
+        self.traffic.sent(from, to, task, kind, round, training, bytes, full);
+        self.board.sent(peer, bytes);
+        // A queue that is full loses the frame, and the agent sends it again.
+        let _ = self.commands.try_send(Command::Send(peer, Packet::Frame { from, to, header, body }));
+    }
+}
