@@ -15,6 +15,7 @@ pub mod reference;
 pub mod report;
 pub mod run;
 pub mod runs;
+mod stats;
 pub mod summary;
 pub mod sweep;
 mod table;

@@ -77,6 +77,16 @@ impl Place<'_> {
         }
     }
 
+    /// The path with names where a file chooses them.
+    fn header(&self) -> String {
+        let named = |part| match part {
+            "ARM" => "codec",
+            "NUMBER" => "average_accuracy",
+            part => part,
+        };
+        self.path().split('.').map(named).collect::<Vec<_>>().join(".")
+    }
+
     /// `key = value` here, as a file has it.
     fn written(&self, key: &str, value: &Value) -> String {
         let in_braces = |others: &Map<String, Value>| {
@@ -86,8 +96,8 @@ impl Place<'_> {
         };
         let header = match &self.shape {
             Shape::Table if self.up.is_none() => String::new(),
-            Shape::Table => format!("[{}]\n", self.path()),
-            Shape::List => format!("[[{}]]\n", self.path()),
+            Shape::Table => format!("[{}]\n", self.header()),
+            Shape::List => format!("[[{}]]\n", self.header()),
             Shape::Braces(others) => return self.outer(&in_braces(others)),
             Shape::BracesInList(others) => return self.outer(&json!([in_braces(others)])),
         };

@@ -1,5 +1,6 @@
 //! What makes a day with kith easier: templates, explanations, the schema, completions, reference pages.
 
+mod book;
 mod validate;
 
 use std::path::{Path, PathBuf};
