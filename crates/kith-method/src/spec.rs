@@ -290,7 +290,11 @@ impl Exchange {
     /// Whether a second row an agent is kept: a public row, or the rows of before a mixing.
     #[must_use]
     pub fn keeps_second_rows(&self) -> bool {
-        self.has_public() || matches!(self.kind, ExchangeKind::NeighbourGradients | ExchangeKind::Relay)
+        self.has_public()
+            || matches!(
+                self.kind,
+                ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures | ExchangeKind::Relay
+            )
     }
 }
 

@@ -9,29 +9,9 @@ use kith_method::{
     Cohort, Consolidation, Continual, Importance, Link, Mixing, Parts, Preset, Rehearsal, Setup, Sharing,
 };
 
-struct NoData;
+mod support;
 
-impl Samples for NoData {
-    fn input_len(&self) -> usize {
-        0
-    }
-    fn len(&self) -> usize {
-        0
-    }
-    fn read(&self, _index: u32, _out: &mut [f32]) {}
-    fn label(&self, _index: u32) -> u32 {
-        0
-    }
-}
-
-impl Batches for NoData {
-    fn samples(&self) -> &dyn Samples {
-        self
-    }
-    fn indices(&self, _agent: AgentId, _step: u64, out: &mut Vec<u32>) {
-        out.clear();
-    }
-}
+use support::NoData;
 
 /// Agents with `f_i(x) = ½ ‖x − b_i‖²`, all from `start`.
 fn cohort(parts: Parts, targets: &[[f32; 2]], start: [f32; 2]) -> Cohort<NativeEngine> {

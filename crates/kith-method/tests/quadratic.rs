@@ -9,7 +9,7 @@ use kith_method::{Buffer, Cohort, Compressor, ExchangeKind, Link, Oracle, Parts,
 
 mod support;
 
-use support::{cohort, decentralized, distance, largest_gap, mean, trajectory, trajectory_with};
+use support::{cohort, decentralized, distance, gradient, largest_gap, mean, oracle, trajectory, trajectory_with};
 
 /// f32 against f64 over twelve rounds.
 const TOLERANCE: f64 = 1e-4;
@@ -223,18 +223,14 @@ fn without_loss_choco_is_exact_gossip() {
 
 /// How far the last of many rounds is from where the sum of all objectives is least.
 fn far_from_the_optimum(parts: Parts, gamma: f64) -> f64 {
-    let gradient = |state: &Vec<f64>| {
-        let mut sum = vec![0.0; state.len()];
-        for objective in &ring().objectives {
-            for (row, b) in objective.a.iter().zip(&objective.b) {
-                let residual: f64 = row.iter().zip(state).map(|(a, x)| a * x).sum::<f64>() - b;
-                sum.iter_mut().zip(row).for_each(|(sum, a)| *sum += a * residual);
-            }
-        }
-        sum.iter().map(|value| value * value).sum::<f64>().sqrt()
+    let ring = ring();
+    let agents = ring.objectives.len() as f64;
+    let length = |state: &Vec<f64>| {
+        let mean = oracle(&ring, &Preset::DPsgd.parts(), state);
+        agents * mean.iter().map(|value| value * value).sum::<f64>().sqrt()
     };
     let states = on_the_ring(parts, 0.05, gamma, 3000);
-    states[2999].iter().map(gradient).fold(0.0, f64::max)
+    states[2999].iter().map(length).fold(0.0, f64::max)
 }
 
 #[test]
@@ -259,11 +255,7 @@ fn one_agent_with_quasi_global_momentum_keeps_its_own_updates_in_the_buffer() {
         let states = trajectory(&file, parts, &[vec![1.0]], 0.02, 1.0, 8);
         let (mut x, mut m) = (file.initial[0].clone(), vec![0.0; file.dimensions()]);
         for state in &states {
-            let mut gradient = vec![0.0; x.len()];
-            for (row, b) in file.objectives[0].a.iter().zip(&file.objectives[0].b) {
-                let residual: f64 = row.iter().zip(&x).map(|(a, x)| a * x).sum::<f64>() - b;
-                gradient.iter_mut().zip(row).for_each(|(g, a)| *g += a * residual);
-            }
+            let gradient = gradient(&file.objectives[0], &x);
             for ((x, m), g) in x.iter_mut().zip(&mut m).zip(&gradient) {
                 let update = 0.9 * *m + g;
                 *x -= 0.02 * update;
@@ -284,13 +276,7 @@ fn on_the_complete_graph_at_rate_one_decentralized_sgd_is_data_parallel_sgd() {
     let states = trajectory(&same, parts(ExchangeKind::Model, 0.0), &mixing, 0.1, 1.0, 8);
     let mut x = file.initial[0].clone();
     for state in &states {
-        let mut gradient = vec![0.0; x.len()];
-        for objective in &file.objectives {
-            for (row, b) in objective.a.iter().zip(&objective.b) {
-                let residual: f64 = row.iter().zip(&x).map(|(a, x)| a * x).sum::<f64>() - b;
-                gradient.iter_mut().zip(row).for_each(|(g, a)| *g += a * residual / agents as f64);
-            }
-        }
+        let gradient = oracle(&file, &Preset::DPsgd.parts(), &x);
         x.iter_mut().zip(&gradient).for_each(|(x, g)| *x -= 0.1 * g);
         for agent in state {
             assert!(distance(agent, &x) < TOLERANCE, "{:e}", distance(agent, &x));

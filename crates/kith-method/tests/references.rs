@@ -134,6 +134,49 @@ fn push_sum_is_the_rule_share_by_share() {
 }
 
 #[test]
+fn global_update_tracking_with_momentum_is_the_rule_hat_by_hat() {
+    let world = path();
+    for nesterov in [true, false] {
+        let (beta, mu, gamma) = (0.7, 0.2, 0.6);
+        let mut parts = Preset::QgGutm.parts();
+        parts.chain = vec![Link::Momentum { beta, nesterov }];
+        parts.exchange.tracking = Some(mu);
+        let past = 1.0 + beta + if nesterov { beta * beta } else { 0.0 };
+        let zero = vec![vec![0.0; world.initial[0].len()]; 5];
+        let (mut hats, mut before, mut m) = (world.initial.clone(), zero.clone(), zero);
+        compare(&world, parts, gamma, |x| {
+            let moved: Rows =
+                x.iter().zip(&hats).map(|(x, hat)| x.iter().zip(hat).map(|(x, h)| x - h).collect()).collect();
+            let next = |agent: usize| {
+                let mut all: Vec<f64> = vec![0.0; x[agent].len()];
+                moved.iter().zip(&world.mixing[agent]).for_each(|(y, weight)| add(&mut all, *weight, y));
+                add(&mut all, past, &residual(&world, &hats, agent));
+                let gossip = residual(&world, x, agent);
+                let mut there = x[agent].clone();
+                add(&mut there, gamma, &gossip);
+                let mut delta = gradient(&world.objectives[agent], &there);
+                add(&mut delta, -1.0 / RATE, &gossip);
+                let mut tracked = delta.clone();
+                add(&mut tracked, -mu / RATE, &all);
+                add(&mut tracked, -mu, &before[agent]);
+                (delta, tracked)
+            };
+            let found: Vec<_> = (0..5).map(next).collect();
+            hats.clone_from(x);
+            for (agent, (delta, tracked)) in found.into_iter().enumerate() {
+                m[agent].iter_mut().for_each(|value| *value *= beta);
+                add(&mut m[agent], 1.0, &tracked);
+                add(&mut x[agent], -RATE * if nesterov { beta } else { 1.0 }, &m[agent]);
+                if nesterov {
+                    add(&mut x[agent], -RATE, &tracked);
+                }
+                before[agent] = delta;
+            }
+        });
+    }
+}
+
+#[test]
 fn adaptive_mixing_is_the_rule_entry_by_entry() {
     let world = path();
     for kind in [ExchangeKind::Model, ExchangeKind::Difference] {

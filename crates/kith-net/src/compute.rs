@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Settings {
 pub struct Options {
     /// Where others of the program see how the process stands.
     pub board: Option<Arc<Board>>,
+    /// Ends the wait for neighbours at the start, once it is set. Later, [`Observer::stop`] is asked after every round.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// What the driver asks for.

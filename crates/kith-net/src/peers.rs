@@ -59,6 +59,19 @@ impl PeersFile {
         })
     }
 
+    /// Writes a file that [`PeersFile::read`] reads.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), NetError> {
+        let text = toml::to_string(self).map_err(std::io::Error::other);
+        text.and_then(|text| std::fs::write(path, text)).map_err(|source| NetError::File {
+            operation: "write",
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
     /// Every process but `own`, by peer id.
     pub(crate) fn parse(&self, own: PeerId) -> Result<BTreeMap<PeerId, Peer>, NetError> {
         let mut peers = BTreeMap::new();

@@ -127,6 +127,8 @@ fn processes_in_lock_step_have_the_simulators_bits_after_every_round() {
         Preset::Ngc,
         Preset::NSaddle,
         Preset::Choco,
+        Preset::PushSum,
+        Preset::Ccl,
     ];
     for (place, preset) in presets.into_iter().enumerate() {
         let small = small(preset);

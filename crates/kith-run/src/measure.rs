@@ -93,6 +93,7 @@ impl<E: Engine> Run<'_, E> {
         let (_, distance) = self.cohort.consensus(&agents);
         self.outcome.consensus_distance.push(distance);
         observer.event(&group(round, Key::ConsensusDistance, None, distance));
+        self.show_rows(round, &agents, observer);
         let (accuracy, mean) = self.evaluate(round, observer);
         for (agent, row) in agents.iter().zip(accuracy) {
             self.outcome.accuracy_per_agent[agent.index()].push(row);
@@ -106,6 +107,18 @@ impl<E: Engine> Run<'_, E> {
             }
         }
         self.outcome.tasks += 1;
+    }
+
+    /// Shows rows to whoever measures what no process alone can: the mean of all agents.
+    fn show_rows(&self, round: &RoundPlan, agents: &[AgentId], observer: &mut dyn Observer) {
+        if !observer.wants_rows() {
+            return;
+        }
+        let mut row = vec![0.0; self.cohort.row_len()];
+        for &agent in agents {
+            self.cohort.whole_row(agent, &mut row);
+            observer.row(round.stage.task, agent, &row);
+        }
     }
 
     /// Records what is held against forgetting, after its update.

@@ -1,6 +1,7 @@
 //! What a run reports while it goes.
 
-use kith_core::{AgentId, Digest, Event, Round};
+use kith_core::{AgentId, Digest, Event, Round, TaskId};
+use serde::{Deserialize, Serialize};
 
 use crate::Moment;
 
@@ -18,7 +19,7 @@ pub enum Phase {
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Task under way, from 0.
     pub task: usize,
@@ -52,6 +53,12 @@ pub trait Observer {
     }
     /// The digest of an agent's trained row after a round.
     fn digest(&mut self, _round: Round, _agent: AgentId, _digest: Digest) {}
+    /// Whether agents' rows are shown after every task, for [`Observer::row`].
+    fn wants_rows(&self) -> bool {
+        false
+    }
+    /// The whole row of an agent after a task, before its memory update: what tests of the task are taken of.
+    fn row(&mut self, _task: TaskId, _agent: AgentId, _row: &[f32]) {}
     /// A round comes next: what is kept now, a run can go on from. Called before every round, so it must be cheap where
     /// nothing is kept.
     fn before_round(&mut self, _moment: &mut Moment<'_>) {}

@@ -4,11 +4,12 @@ use std::io::Read;
 use std::sync::Arc;
 
 use kith_burn::BurnError;
-use kith_core::{Digest, Network, NetworkError, Seeds, Shape, Tape};
+use kith_core::{AgentId, Digest, Network, NetworkError, Samples, Seeds, Shape, Tape, TaskId};
 use kith_data::{DataError, Scenario, SearchPath};
 use kith_engine::{Engine, EngineError, NativeEngine, Objective};
 use kith_graph::{Graph, GraphError, Meetings, Mixing};
 use kith_method::ExchangeKind;
+use kith_net::NetError;
 use kith_sim::{Checked, Observer, Outcome, SimError, StartFrom, Work};
 use thiserror::Error;
 
@@ -59,6 +60,9 @@ pub enum RunError {
     /// The run failed.
     #[error(transparent)]
     Run(#[from] SimError),
+    /// The process could not take part in the run.
+    #[error(transparent)]
+    Net(#[from] NetError),
 }
 
 /// What an arm's run is made of.
@@ -160,17 +164,16 @@ fn misfit(arm: &ResolvedArm, shape: Shape, error: &NetworkError) -> DataProblem 
 ///
 /// # Errors
 /// Whatever does not fit, and training that diverges.
-pub fn run_arm(
+pub fn run_arm<'s>(
     arm: &ResolvedArm,
     search: &SearchPath,
     options: RunOptions,
-    state: Option<&mut dyn Read>,
+    state: Option<&'s mut dyn Read>,
     prepared: &mut dyn FnMut(&Parts),
-    observer: &mut dyn Observer,
+    observer: &'s mut dyn Observer,
 ) -> Result<Outcome, RunError> {
     let parts = Parts::of(arm, search)?;
     prepared(&parts);
-    let seeds = Seeds::new(arm.seed);
     let watched = options.check || arm.checks.invariants;
     let experiment = kith_sim::Experiment {
         work: parts.work(arm),
@@ -178,35 +181,172 @@ pub fn run_arm(
         faults: arm.faults.clone(),
         checked: if watched { Checked::Yes } else { Checked::No },
     };
-    let network = parts.network.clone();
+    on_engine(&parts, arm, &options, None, Simulated { experiment, state, observer })?
+}
+
+/// What is done on an engine, whichever it is.
+trait Job {
+    type Out;
+    fn on<E: Engine>(self, engine: E) -> Self::Out;
+}
+
+/// Makes the engine that the options name, for all agents or for those of `roster`, and does the job on it.
+fn on_engine<J: Job>(
+    parts: &Parts,
+    arm: &ResolvedArm,
+    options: &RunOptions,
+    roster: Option<Vec<AgentId>>,
+    job: J,
+) -> Result<J::Out, RunError> {
+    let (seeds, network) = (Seeds::new(arm.seed), parts.network.clone());
     if !matches!(options.device, OpenDevice::Cpu) && arm.exchange.kind == ExchangeKind::NeighbourFeatures {
         return Err(RunError::Features { device: options.device.label() });
     }
-    match options.device {
+    match &options.device {
         OpenDevice::Cpu => {
-            let engine = NativeEngine::new(Objective::Network(network), options.threads)?;
-            drive(engine.with_seeds(seeds), experiment, state, observer)
+            let engine = NativeEngine::new(Objective::Network(network), options.threads)?.with_seeds(seeds);
+            Ok(match roster {
+                None => job.on(engine),
+                Some(roster) => job.on(engine.hosting(roster)),
+            })
         }
         #[cfg(feature = "gpu")]
         OpenDevice::Gpu(opened) => {
-            let engine = kith_burn::BurnEngine::new(network, opened)?;
-            drive(engine.with_seeds(seeds), experiment, state, observer)
+            let engine = kith_burn::BurnEngine::new(network, opened.clone())?.with_seeds(seeds);
+            Ok(match roster {
+                None => job.on(engine),
+                Some(roster) => job.on(engine.hosting(roster)),
+            })
         }
         #[cfg(not(feature = "gpu"))]
         OpenDevice::Gpu(opened) => Err(BurnError::NotBuilt { name: opened.backend().name() }.into()),
     }
 }
 
-/// Runs, or goes on from where a state was written.
-fn drive<E: Engine>(
-    engine: E,
-    experiment: kith_sim::Experiment<'_>,
-    state: Option<&mut dyn Read>,
+/// A simulated run.
+struct Simulated<'s, 'a> {
+    experiment: kith_sim::Experiment<'a>,
+    state: Option<&'s mut dyn Read>,
+    observer: &'s mut dyn Observer,
+}
+
+impl Job for Simulated<'_, '_> {
+    type Out = Result<Outcome, RunError>;
+
+    /// Runs, or goes on from where a state was written.
+    fn on<E: Engine>(self, engine: E) -> Self::Out {
+        let Self { experiment, state, observer } = self;
+        let (outcome, _) = match state {
+            None => kith_sim::run(engine, experiment, observer)?,
+            Some(state) => kith_sim::resume(engine, experiment, &mut Tape::playing(state), observer)?,
+        };
+        Ok(outcome)
+    }
+}
+
+/// What a process leaves of an arm.
+pub struct Hosted {
+    /// What was measured of the agents that it hosts.
+    pub outcome: Outcome,
+    /// Their whole rows, in id order.
+    pub rows: Vec<Vec<f32>>,
+}
+
+/// Runs the agents of an arm that this process hosts, with everybody else's processes. `prepared` sees what the arm is made of
+/// before anything is trained.
+///
+/// # Errors
+/// Whatever does not fit, training that diverges, neighbours that never appear or are all gone.
+pub fn run_hosted(
+    arm: &ResolvedArm,
+    search: &SearchPath,
+    options: RunOptions,
+    settings: kith_net::Settings,
+    tell: kith_net::Tell<'_>,
+    prepared: &mut dyn FnMut(&Parts),
     observer: &mut dyn Observer,
-) -> Result<Outcome, RunError> {
-    let (outcome, _) = match state {
-        None => kith_sim::run(engine, experiment, observer)?,
-        Some(state) => kith_sim::resume(engine, experiment, &mut Tape::playing(state), observer)?,
-    };
-    Ok(outcome)
+) -> Result<Hosted, RunError> {
+    let parts = Parts::of(arm, search)?;
+    prepared(&parts);
+    let senders = kith_run::senders(&parts.graph, &settings.hosted);
+    let roster = settings.hosted.iter().copied().chain(senders).collect();
+    let work = parts.work(arm);
+    on_engine(&parts, arm, &options, Some(roster), Networked { work, settings, tell, observer })?
+}
+
+/// A process's part of a run.
+struct Networked<'s, 'a> {
+    work: Work<'a>,
+    settings: kith_net::Settings,
+    tell: kith_net::Tell<'s>,
+    observer: &'s mut dyn Observer,
+}
+
+impl Job for Networked<'_, '_> {
+    type Out = Result<Hosted, RunError>;
+
+    fn on<E: Engine>(self, engine: E) -> Self::Out {
+        let Self { work, settings, tell, observer } = self;
+        let (outcome, cohort) = kith_net::run(engine, work, settings, tell, observer)?;
+        let row = |&agent: &AgentId| {
+            let mut row = vec![0.0; cohort.row_len()];
+            cohort.whole_row(agent, &mut row);
+            row
+        };
+        let rows = cohort.hosted().iter().map(row).collect();
+        Ok(Hosted { outcome, rows })
+    }
+}
+
+/// What the rows of all agents say together: of no use to any of them, but what runs are judged by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Together {
+    /// The mean row.
+    pub mean: Vec<f32>,
+    /// Root mean square distance of rows from it.
+    pub distance: f64,
+    /// Accuracy of the mean row on each of the tasks asked for.
+    pub accuracy: Vec<f64>,
+}
+
+/// Measures rows of agents, each ascending by id, and their mean on `tasks`: as [`kith_run::Run::measure`] does where one process
+/// hosts all.
+///
+/// # Errors
+/// An engine that cannot be used.
+pub fn measure_together(
+    parts: &Parts,
+    arm: &ResolvedArm,
+    options: &RunOptions,
+    rows: &[(AgentId, &[f32])],
+    tasks: std::ops::Range<usize>,
+) -> Result<Together, RunError> {
+    on_engine(parts, arm, options, None, Measuring { parts, rows, tasks })
+}
+
+struct Measuring<'s> {
+    parts: &'s Parts,
+    rows: &'s [(AgentId, &'s [f32])],
+    tasks: std::ops::Range<usize>,
+}
+
+impl Job for Measuring<'_> {
+    type Out = Together;
+
+    fn on<E: Engine>(self, engine: E) -> Together {
+        let agents: Vec<AgentId> = self.rows.iter().map(|(agent, _)| *agent).collect();
+        let length = self.rows.first().map_or(0, |(_, row)| row.len());
+        let mut block = engine.block(agents.last().map_or(0, |agent| agent.index() + 1), length);
+        self.rows.iter().for_each(|(agent, row)| engine.upload(&mut block, *agent, row));
+        let (mean, distance) = engine.consensus(&block, &agents);
+        let one = AgentId(0);
+        let mut block = engine.block(1, length);
+        engine.upload(&mut block, one, &mean);
+        let test = |task: usize| {
+            let samples: &dyn Samples = self.parts.scenario.tasks[task].test.as_ref();
+            let scores = engine.evaluate(&block, &[one], samples, TaskId::from(task));
+            scores.first().map_or(f64::NAN, kith_engine::Score::accuracy)
+        };
+        Together { accuracy: self.tasks.map(test).collect(), mean, distance }
+    }
 }

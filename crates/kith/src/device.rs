@@ -47,6 +47,15 @@ impl OpenDevice {
         }
     }
 
+    /// The device as the command line takes it.
+    #[must_use]
+    pub const fn flag(&self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Gpu(opened) => opened.backend().name(),
+        }
+    }
+
     /// Determinism grade of a run: D0, bit-identical on this binary for any thread count; D3, alike up to rounding.
     #[must_use]
     pub const fn grade(&self) -> &'static str {

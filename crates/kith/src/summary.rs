@@ -171,7 +171,7 @@ pub struct ArmSummary {
 }
 
 /// What a clock and the system said of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Seconds from start to end.
     pub wall_seconds: f64,

@@ -183,6 +183,35 @@ fn topology_and_data_answer_on_stdout() {
     assert_eq!(kith(&["data", "fetch", "minst"]).status.code(), Some(2));
 }
 
+#[test]
+fn schedules_are_shown_epoch_by_epoch_before_anything_is_trained() {
+    let out = TempDir::new().expect("there is room");
+    let svg = out.path().join("rates.svg");
+    let file = experiment("quickstart.toml");
+    let rising = "exchange.averaging_rate={kind=\"exponential\", start=0.5, growth=2.0}";
+    let arguments = ["schedule", "preview", file.to_str().expect("text"), "--set", rising, "--arm", "codec"];
+    let shorter = ["--set", "train.epochs_per_task=3", "--set", "data.tasks.count=2"];
+    let drawn = ["--svg", svg.to_str().expect("text")];
+    let preview = json(&kith(&[&arguments[..], &shorter, &drawn, &["--json"]].concat()));
+    let epochs = preview["arms"][0]["epochs"].as_array().expect("a list");
+    let read = |key: &str| epochs.iter().map(|epoch| epoch[key].as_f64()).collect::<Vec<_>>();
+    assert_eq!(read("task"), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0].map(Some));
+    assert_eq!(
+        read("averaging_rate"),
+        [1.0; 6].map(Some),
+        "a half, doubled before the first epoch, and no more than one"
+    );
+    assert_eq!(read("radius"), [None; 6]);
+    assert_eq!(read("step")[1], read("step")[4]);
+    assert_eq!(epochs[0]["energy_threshold"].as_array().map(Vec::len), Some(3), "a threshold a layer");
+    let drawing = std::fs::read_to_string(&svg).expect("it was drawn");
+    assert!(drawing.starts_with("<svg") && drawing.contains("averaging rate"), "{drawing}");
+    let text = kith(&[&arguments[..], &shorter].concat());
+    let text = String::from_utf8(text.stdout).expect("text");
+    assert!(text.contains("── arm codec ──") && text.contains("averaging rate    ██████  1"), "{text}");
+    assert_eq!(kith(&["schedule", "preview", "no-such-file.toml"]).status.code(), Some(2));
+}
+
 /// The first Ctrl-C stops after the round, and what was measured is kept.
 #[cfg(unix)]
 #[test]

@@ -364,5 +364,6 @@ fn deployed_files_are_these() {
     insta::assert_snapshot!(format!("{}\n=====\n{}", stdout(&slurm), stdout(&kubernetes)));
     let refused = kith(folder.path(), &["deploy", "slurm", "small.toml", "--sweep", "--time", "1 h"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert_eq!(kith(folder.path(), &["deploy", "slurm", "small.toml"]).status.code(), Some(2), "--sweep is asked for");
+    let shards = kith(folder.path(), &["deploy", "slurm", "small.toml", "--shards", "2"]);
+    assert_eq!(shards.status.code(), Some(2), "--sweep is asked for");
 }

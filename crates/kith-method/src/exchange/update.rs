@@ -85,8 +85,8 @@ impl<E: Engine> Cohort<E> {
         let mut bench = Bench(Vec::new());
         let (gossip, update) = (bench.add(&mut state.gossip), bench.add(&mut state.update));
         self.engine.visit(&self.geometries[0], &agents, &mut bench.0, 1, |visit| {
-            // W Y = (W X − X) − (W X̂ − X̂) + Y.
-            visit.axpy(update, 1.0, gossip);
+            // W Y = (W X − X) − (W X̂ − X̂) + Y. Copies begin as the rows, so the first past gossip is this one.
+            visit.axpy(update, if first { 1.0 + past } else { 1.0 }, gossip);
         });
     }
 

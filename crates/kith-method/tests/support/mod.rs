@@ -7,7 +7,7 @@ use kith_engine::{NativeEngine, Objective, Quadratic};
 use kith_method::{Cohort, ExchangeKind, Mixing, Parts, Preset, Rates, Setup};
 
 /// Quadratics need no data.
-struct NoData;
+pub(crate) struct NoData;
 
 impl Samples for NoData {
     fn input_len(&self) -> usize {

@@ -9,6 +9,7 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,7 @@ pub(crate) struct Driver<'t> {
     jobs: SyncSender<Job>,
     tell: Tell<'t>,
     board: Arc<Board>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl<'t> Driver<'t> {
@@ -156,6 +158,7 @@ impl<'t> Driver<'t> {
             jobs,
             tell,
             board,
+            stop: settings.options.stop.clone(),
         }
     }
 
@@ -228,7 +231,8 @@ impl<'t> Driver<'t> {
             agents.into_iter().for_each(|agent| self.handle(agent, Input::Start(Round(0))));
             return Ok(());
         }
-        if self.began.elapsed() <= self.start {
+        self.stopping |= self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if self.stopping || self.began.elapsed() <= self.start {
             return Ok(());
         }
         let missing = self.sides.processes.values().filter(|process| !process.greeted);

@@ -2,18 +2,23 @@
 //!
 //! Exit codes: 0 done, 1 an expectation failed, 2 usage, configuration, data or I/O, 130 stopped by Ctrl-C.
 
+mod agent;
 mod check;
 mod data;
 mod deploy;
 mod doctor;
 mod explain;
 mod export;
+mod gather;
+mod identity;
 mod init;
+mod launch;
 mod report;
 mod run;
 mod runs;
 mod schedule;
 mod shell;
+mod status;
 mod sweep;
 mod topology;
 
@@ -32,6 +37,7 @@ Examples:
   kith init
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
+  kith launch -n 8 experiments/quickstart.toml
   kith check experiments/codec-permuted-ring.toml
   kith report runs/quickstart
   kith export RUN --agent 3 --arm codec
@@ -55,6 +61,16 @@ enum Command {
     Init(init::InitArgs),
     /// Run an experiment and write a run directory
     Run(run::RunArgs),
+    /// Run an experiment in several processes of this machine
+    Launch(launch::LaunchArgs),
+    /// Run some agents of an experiment, with other processes that run the others
+    Agent(agent::AgentArgs),
+    /// Show how processes of a run stand
+    Status(status::StatusArgs),
+    /// Put together what processes of a run left
+    Gather(gather::GatherArgs),
+    /// Make and show the keys by which processes know each other
+    Identity(identity::IdentityArgs),
     /// Run every run of an experiment's [sweep]; goes on where it was cut
     Sweep(sweep::SweepArgs),
     /// Look at run directories, compare and remove them
@@ -156,6 +172,11 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Init(arguments) => init::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Launch(arguments) => launch::run(&arguments),
+        Command::Agent(arguments) => agent::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Gather(arguments) => gather::run(&arguments),
+        Command::Identity(arguments) => identity::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::SweepRun(arguments) => sweep::work(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),

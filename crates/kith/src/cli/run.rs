@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{ExperimentArgs, Failure, print_json, say};
 use crate::device::{Device, OpenDevice};
-use crate::run::{self, Settings, Talk};
+use crate::run::{self, Driver, Report, RoundDigests, Settings, Talk};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,9 @@ pub(super) struct RunArgs {
     /// Let checkers watch the run: slower
     #[arg(long)]
     check: bool,
+    /// Write the digest of each agent's parameters after every round to digests.jsonl: slower
+    #[arg(long, conflicts_with = "resume")]
+    digests: bool,
     /// Print summary.json to stdout
     #[arg(long)]
     json: bool,
@@ -63,6 +66,8 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
         device,
         check: arguments.check,
         talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
+        digests: if arguments.digests { RoundDigests::Yes } else { RoundDigests::No },
+        driver: Driver::Simulator,
     };
     if let (false, OpenDevice::Gpu(_)) = (arguments.quiet, &settings.device) {
         say(&format!("device {}\n", settings.device.label()));
@@ -71,19 +76,35 @@ pub(super) fn run(arguments: &RunArgs) -> Result<ExitCode, Failure> {
         say("note: the file's [sweep] is for kith sweep; this runs the file as it stands\n");
     }
     let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
-    if arguments.quiet {
+    finish(&report, &Shown { quiet: arguments.quiet, json: arguments.json })
+}
+
+/// What of a report is shown, and where.
+pub(super) struct Shown {
+    /// No tables.
+    pub(super) quiet: bool,
+    /// The summary on stdout.
+    pub(super) json: bool,
+}
+
+/// Shows what a run left, and says by the exit code how it ended.
+pub(super) fn finish(report: &Report, shown: &Shown) -> Result<ExitCode, Failure> {
+    if shown.quiet {
         say(&format!("{}\n", report.directory.display()));
     } else {
         say(&format!("\n{}", report.render()));
     }
-    if arguments.json {
+    if shown.json {
         print_json(&report.summary)?;
+    }
+    if !report.lost.is_empty() {
+        return Err(Failure { text: report.lost.join("\n") });
     }
     Ok(match (report.summary.stopped, report.holds()) {
         (true, _) => ExitCode::from(130),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => {
-            if arguments.quiet {
+            if shown.quiet {
                 say(&report.render());
             }
             ExitCode::from(1)

@@ -92,12 +92,12 @@ impl KubernetesJob {
 }
 
 /// A text as a YAML scalar in quotes: JSON's quotes are YAML's.
-fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// A text as a YAML block, which people can read; in quotes where a block cannot hold it.
-fn block(text: &str, indent: usize) -> String {
+pub(super) fn block(text: &str, indent: usize) -> String {
     let holds = text.ends_with('\n') && !text.contains(['\r', '\t', '\u{feff}', '\u{85}']);
     if !holds || text.chars().any(|c| c.is_control() && c != '\n') {
         return scalar(text);
@@ -112,7 +112,7 @@ fn block(text: &str, indent: usize) -> String {
 }
 
 /// A name that Kubernetes takes: lower case, digits and `-`, short enough for the suffixes that it adds.
-fn label(name: &str) -> String {
+pub(super) fn label(name: &str) -> String {
     let kept: String =
         name.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
     format!("kith-{}", kept.trim_matches('-')).trim_end_matches('-').to_owned()

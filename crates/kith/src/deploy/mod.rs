@@ -1,8 +1,11 @@
-//! Files that hand a sweep to a cluster. Scheduling is the cluster's: each of its tasks runs one shard.
+//! Files that hand a sweep, or the agents of a run, to a cluster. Scheduling is the cluster's: each of its tasks runs one shard, or one
+//! process of agents.
 
+mod agents;
 mod kubernetes;
 mod slurm;
 
+pub use agents::{AgentsJob, KubernetesAgents, SlurmAgents};
 pub use kubernetes::{KubernetesJob, graph_files};
 pub use slurm::SlurmJob;
 

@@ -8,7 +8,7 @@ use kith_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::lock::{self, Lock};
-use super::{RunError, process};
+use super::{Driver, RunError, process};
 use crate::config::{ResolvedArm, Setting};
 use crate::device::OpenDevice;
 
@@ -44,7 +44,8 @@ pub struct Manifest {
     pub experiment_hash: Digest,
     /// Seeds of the arms, in order.
     pub seeds: Vec<u64>,
-    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count; D3, alike up to rounding.
+    /// Determinism grade of the run: D0, bit-identical on this binary for any thread count; D1, processes in lock-step with the bits
+    /// of the simulator; D3, alike up to rounding.
     pub grade: String,
     /// Device: `cpu`, or how it is reached and the adapter's name.
     pub device: String,
@@ -69,6 +70,10 @@ pub struct Manifest {
     /// When the run went on after it was cut, UTC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<String>,
+    /// The agents of each process, where the run is one of processes: all of them, or the one whose directory this is. Absent in the
+    /// simulator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Vec<u32>>,
 }
 
 impl Manifest {
@@ -98,6 +103,23 @@ impl Manifest {
             setting: Setting::new(),
             start_weights: if start_weights.iter().any(Option::is_some) { start_weights } else { Vec::new() },
             resumed: Vec::new(),
+            processes: Vec::new(),
+        }
+    }
+
+    /// Notes that processes do the rounds. Lost frames and processes aside, they come to the simulator's bits.
+    pub(crate) fn note_driver(&mut self, driver: &Driver, arm: Option<&ResolvedArm>) {
+        self.processes = match driver {
+            Driver::Simulator => return,
+            Driver::Hosted(hosting) => vec![hosting.agents.clone()],
+            Driver::Left(left) => left.cohorts(),
+            Driver::Processes(launching) => arm.map(|arm| launching.cohorts(arm)).unwrap_or_default(),
+        }
+        .into_iter()
+        .map(|agents| agents.into_iter().map(|agent| agent.0).collect())
+        .collect();
+        if self.grade == "D0" {
+            self.grade = "D1".to_owned();
         }
     }
 
@@ -133,6 +155,15 @@ impl RunDirectory {
         // The directory is new, so the lock only tells others; a file system without locks is no reason not to run.
         let lock = lock::claim(&path).ok().flatten();
         Self { path, origin: Origin::New, _lock: lock }
+    }
+
+    /// A directory that is made where it is not there yet, and holds no run.
+    pub(crate) fn empty(path: &Path) -> Result<Self, RunError> {
+        fs::create_dir_all(path).map_err(|source| RunError::output("create", path, source))?;
+        if path.join("manifest.json").exists() {
+            return Err(RunError::Taken { directory: path.to_owned() });
+        }
+        Ok(Self::existing(path))
     }
 
     /// A directory whose lock the caller holds.

@@ -1,6 +1,8 @@
 //! Runs an experiment's arms and leaves a run directory.
 
+mod arm;
 mod checkpoint;
+mod digests;
 mod directory;
 mod export;
 mod lock;
@@ -14,39 +16,40 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
-use kith_core::{Digest, Round};
+use kith_core::Digest;
 use kith_data::SearchPath;
-use kith_sim::SimError;
 use thiserror::Error;
 
 pub use checkpoint::CheckpointError;
 pub(crate) use checkpoint::forget as forget_checkpoints;
+pub use digests::RoundDigests;
+pub(crate) use digests::{DIGESTS, DigestFile, DigestLine};
 pub use directory::Manifest;
+pub(crate) use directory::{Metrics, RunDirectory};
 pub use export::{ExportError, Exported, export};
 pub use lock::Owner;
 pub(crate) use lock::{claim, holder};
 pub(crate) use process::{Interrupt, host, now};
-pub(crate) use progress::ProgressLine;
 pub use progress::Talk;
+pub(crate) use progress::{Display, ProgressLine, Voice};
+pub(crate) use recorder::Recorder;
 pub use resume::ResumeError;
 pub(crate) use tables::overview;
 
-use crate::compose::{self, RunOptions};
+use crate::compose;
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::device::OpenDevice;
+use crate::processes::{Hosting, Launching, Leavings, ProcessError};
 use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
-use directory::Metrics;
-pub(crate) use directory::RunDirectory;
 use logs::Logs;
-use progress::Display;
-use recorder::{Identity, Recorder};
+use recorder::Identity;
 use resume::{Cut, Found};
 pub(crate) use setup::{Setup, Setups};
 
 /// How to run; nothing here changes a result, but by rounding.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Folder that run directories go to, instead of the file's.
     pub out: Option<PathBuf>,
@@ -62,6 +65,23 @@ pub struct Settings {
     pub check: bool,
     /// Whether progress is shown.
     pub talk: Talk,
+    /// Whether parameters are digested after every round.
+    pub digests: RoundDigests,
+    /// Who drives the rounds.
+    pub driver: Driver,
+}
+
+/// Who drives the rounds of a run. On the CPU results do not depend on it.
+#[derive(Clone)]
+pub enum Driver {
+    /// The simulator, all agents in this process.
+    Simulator,
+    /// The network, some agents in this process.
+    Hosted(Box<Hosting>),
+    /// The network, all agents in processes that this one starts.
+    Processes(Launching),
+    /// The network did already: what processes left is put together.
+    Left(Leavings),
 }
 
 /// The place of a run in a sweep.
@@ -84,6 +104,8 @@ pub struct Report {
     pub file_expectations: FileExpectations,
     /// The run directory.
     pub directory: PathBuf,
+    /// Processes that did not end well, and how; the numbers are of what the others did.
+    pub lost: Vec<String>,
 }
 
 /// Why a run failed.
@@ -113,6 +135,28 @@ pub enum RunError {
         arm: String,
         /// Why.
         source: compose::RunError,
+    },
+    /// The processes of an arm failed.
+    #[error("arm `{arm}`: {source}")]
+    Processes {
+        /// The arm.
+        arm: String,
+        /// Why.
+        source: ProcessError,
+    },
+    /// A process cannot show how it stands.
+    #[error("cannot listen at {address} for --metrics-addr: {source}")]
+    Endpoint {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A process is to begin where another run lies.
+    #[error("{} holds a run already; choose another place with --out DIR", .directory.display())]
+    Taken {
+        /// The directory.
+        directory: PathBuf,
     },
     /// A checkpoint cannot be written, or not be used.
     #[error("{}: {source}", .path.display())]
@@ -156,8 +200,10 @@ struct Running<'a> {
     summary: Summary,
     setups: Setups,
     logs: Logs,
+    digests: Option<DigestFile>,
     /// The mean weights of the first arm.
     first: Option<Vec<f32>>,
+    lost: Vec<String>,
 }
 
 /// What an arm left.
@@ -195,10 +241,10 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
             return Err(error);
         }
     }
-    let summary = running.summary;
+    let Running { summary, lost, directory, .. } = running;
     let verdicts = verdicts(loaded, &summary);
     let file_expectations = loaded.file_expectations();
-    Ok(Report { summary, verdicts, file_expectations, directory: running.directory.path().to_owned() })
+    Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned(), lost })
 }
 
 impl<'a> Running<'a> {
@@ -209,15 +255,19 @@ impl<'a> Running<'a> {
         hash: Digest,
     ) -> Result<(Self, Manifest, Option<Cut>), RunError> {
         let experiment = &loaded.experiment;
-        let directory = match &settings.sweep {
-            Some(place) => RunDirectory::given(&place.directory),
-            None => {
+        let directory = match (&settings.sweep, &settings.driver) {
+            (Some(place), _) => RunDirectory::given(&place.directory),
+            (None, Driver::Hosted(hosting)) if hosting.directory.is_some() => {
+                RunDirectory::empty(hosting.directory.as_deref().unwrap_or(Path::new(".")))?
+            }
+            (None, _) => {
                 let base = settings.out.clone().unwrap_or_else(|| PathBuf::from(&experiment.output.dir));
                 RunDirectory::create(&base, &experiment.name, &hash)?
             }
         };
         directory.write("experiment.resolved.toml", &experiment.to_toml()?)?;
         let mut manifest = Manifest::new(experiment, hash, settings.threads, &settings.device);
+        manifest.note_driver(&settings.driver, experiment.arms.first());
         manifest.setting = settings.sweep.as_ref().map(|place| place.setting.clone()).unwrap_or_default();
         directory.write_json("manifest.json", &manifest)?;
         let metrics = directory.metrics()?;
@@ -241,14 +291,30 @@ impl<'a> Running<'a> {
     ) -> Self {
         let identity = Identity { experiment: loaded.experiment.name.clone(), hash };
         let (search, interrupt) = (SearchPath::standard(), Interrupt::catch());
-        let (setups, logs, first) = (Setups::default(), Logs::default(), None);
-        Self { loaded, settings, identity, search, interrupt, directory, metrics, summary, setups, logs, first }
+        let (setups, logs) = (Setups::default(), Logs::default());
+        let (digests, first, lost) = (None, None, Vec::new());
+        Self {
+            loaded,
+            settings,
+            identity,
+            search,
+            interrupt,
+            directory,
+            metrics,
+            summary,
+            setups,
+            logs,
+            digests,
+            first,
+            lost,
+        }
     }
 
     /// Runs what is left of the arms; the first goes on from `cut`. An arm that fails ends the run, and is returned where
     /// there is something to write all the same.
     fn arms(&mut self, mut cut: Option<Cut>) -> Result<Option<RunError>, RunError> {
         let loaded = self.loaded;
+        self.digests = DigestFile::create(self.directory.path(), self.settings.digests)?;
         self.logs = Logs::open(self.directory.path(), &loaded.experiment.output.log, self.metrics.bytes())?;
         for arm in loaded.experiment.arms.iter().skip(self.summary.arms.len()) {
             if self.interrupt.is_asked() {
@@ -287,6 +353,7 @@ impl<'a> Running<'a> {
 
     fn write_results(&mut self) -> Result<(), RunError> {
         self.metrics.flush()?;
+        self.digests.as_mut().map_or(Ok(()), DigestFile::flush)?;
         self.directory.write_json("summary.json", &self.summary)?;
         let directory = &self.directory;
         for (name, svg) in report::pictures(directory.path(), &["accuracy-over-time", "accuracy-against-bytes"])? {
@@ -297,55 +364,6 @@ impl<'a> Running<'a> {
 
     fn keeper(&self, arm: &ResolvedArm) -> Keeper {
         Keeper::new(self.directory.path(), &arm.name, &self.loaded.experiment.checkpoint)
-    }
-
-    /// Runs one arm, from where it was cut, if it was.
-    fn arm(&mut self, arm: &ResolvedArm, cut: Option<Cut>) -> Result<Done, RunError> {
-        let display = Display::new(&arm.name, self.settings.talk);
-        let keeper = self.keeper(arm);
-        let interrupt = self.interrupt.clone();
-        self.logs.begin(&arm.name, cut.as_ref().map_or(Round(0), |cut| cut.opened.header.round));
-        let (metrics, logs) = (&mut self.metrics, &mut self.logs);
-        let mut recorder = Recorder::new(&arm.name, &self.identity, keeper, metrics, logs, display, interrupt);
-        let options = RunOptions {
-            threads: self.settings.threads,
-            device: self.settings.device.clone(),
-            check: self.settings.check,
-        };
-        let (path, mut state) = match cut {
-            None => (None, None),
-            Some(Cut { path, opened }) => {
-                recorder.resume(&opened.header);
-                (Some(path), Some(opened))
-            }
-        };
-        let state = state.as_mut().map(|opened| opened as &mut dyn std::io::Read);
-        let (setups, directory) = (&mut self.setups, &self.directory);
-        let mut written = Ok(());
-        let mut prepared = |parts: &compose::Parts| {
-            setups.add(Setup::new(&arm.name, parts));
-            written = directory.write_compact("setup.json", setups);
-        };
-        let result = compose::run_arm(arm, &self.search, options, state, &mut prepared, &mut recorder);
-        if let Some(error) = recorder.take_failure() {
-            return Err(error);
-        }
-        let measured = recorder.finish();
-        let logged = self.logs.end();
-        match (result, path) {
-            (Ok(outcome), _) => {
-                written.and(logged)?;
-                let summary = ArmSummary::new(arm, &outcome, &measured);
-                Ok(Done { summary, mean: outcome.mean_parameters })
-            }
-            (Err(compose::RunError::Shape(problem)), _) => {
-                Err(ConfigError::Invalid(vec![self.loaded.explain(&arm.name, &problem)]).into())
-            }
-            (Err(compose::RunError::Run(SimError::State(error))), Some(path)) => {
-                Err(CheckpointError::State(error).at(path))
-            }
-            (Err(source), _) => Err(RunError::Arm { arm: arm.name.clone(), source }),
-        }
     }
 }
 

@@ -107,9 +107,36 @@ impl Display {
         }
     }
 
+    /// Says things beside the progress, from any thread.
+    pub(crate) fn voice(&self) -> Voice {
+        match &self.kind {
+            Kind::Bar(bar) => Voice::Beside(bar.clone()),
+            Kind::Lines => Voice::Plain,
+            Kind::Json | Kind::Nothing => Voice::Silent,
+        }
+    }
+
     pub(crate) fn finish(&self) {
         if let Kind::Bar(bar) = &self.kind {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// Says a line now and then, without harm to a bar.
+#[derive(Clone)]
+pub(crate) enum Voice {
+    Beside(ProgressBar),
+    Plain,
+    Silent,
+}
+
+impl Voice {
+    pub(crate) fn say(&self, text: &str) {
+        match self {
+            Self::Beside(bar) => bar.suspend(|| eprintln!("{text}")),
+            Self::Plain => eprintln!("{text}"),
+            Self::Silent => {}
         }
     }
 }

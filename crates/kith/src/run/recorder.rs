@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use kith_core::{Digest, Event};
+use kith_core::{AgentId, Digest, Event, Round};
 use kith_sim::{Moment, Observer, Phase, Progress};
 use serde::Serialize;
 
 use super::RunError;
 use super::checkpoint::{Header, Holds, Keeper};
+use super::digests::DigestFile;
 use super::directory::Metrics;
 use super::logs::Logs;
 use super::process::{self, Interrupt};
@@ -45,6 +46,7 @@ pub(crate) struct Recorder<'a> {
     seconds: [Duration; 4],
     calls: u32,
     task: Option<usize>,
+    digests: Option<&'a mut DigestFile>,
 }
 
 /// One line of `metrics.jsonl`.
@@ -53,6 +55,12 @@ struct Line<'a> {
     arm: &'a str,
     #[serde(flatten)]
     event: &'a Event,
+}
+
+/// Writes an event to the metrics and to live logs.
+pub(super) fn write(metrics: &mut Metrics, logs: &mut Logs, arm: &str, event: &Event) {
+    metrics.line(&Line { arm, event });
+    logs.event(arm, event);
 }
 
 const fn place(phase: Phase) -> usize {
@@ -97,7 +105,13 @@ impl<'a> Recorder<'a> {
             seconds: [Duration::ZERO; 4],
             calls: 0,
             task: None,
+            digests: None,
         }
+    }
+
+    /// Writes the digest of every row after every round, too.
+    pub(crate) fn digesting(self, digests: Option<&'a mut DigestFile>) -> Self {
+        Self { digests, ..self }
     }
 
     /// Goes on from a checkpoint.
@@ -135,6 +149,13 @@ impl<'a> Recorder<'a> {
         }
         self.phase = phase.map(|phase| (phase, Instant::now()));
         Ok(())
+    }
+
+    /// What was measured so far is in the files, whatever becomes of the process.
+    pub(crate) fn make_visible(&mut self) {
+        self.flushed = Instant::now();
+        self.metrics.make_visible();
+        self.logs.flush();
     }
 
     /// What went wrong with a checkpoint.
@@ -175,8 +196,7 @@ impl<'a> Recorder<'a> {
 
 impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event) {
-        self.metrics.line(&Line { arm: self.arm, event });
-        self.logs.event(self.arm, event);
+        write(self.metrics, self.logs, self.arm, event);
     }
 
     fn phase(&mut self, phase: Phase) {
@@ -198,12 +218,20 @@ impl Observer for Recorder<'_> {
         }
         // Whoever follows the run sees what happened until a moment ago.
         if now - self.flushed > FLUSH {
-            self.flushed = now;
-            self.metrics.make_visible();
-            self.logs.flush();
+            self.make_visible();
         }
         if self.display.is_due(now) || new_task {
             self.display.show(progress, self.training(now), now, new_task);
+        }
+    }
+
+    fn wants_digests(&self) -> bool {
+        self.digests.is_some()
+    }
+
+    fn digest(&mut self, round: Round, agent: AgentId, digest: Digest) {
+        if let (Some(digests), None) = (&mut self.digests, &self.failed) {
+            self.failed = digests.line(self.arm, round, agent, digest).err();
         }
     }
 

@@ -21,6 +21,9 @@ pub(super) fn render(report: &Report) -> String {
         text += "\nstopped before the end: numbers are of what was done until then\n\
                  to go on, add --resume and the directory to the same command\n";
     }
+    if !report.lost.is_empty() {
+        text += "\nnot every process came to its end: numbers are of what the others did\n";
+    }
     text += &format!("\n{}\n", report.directory.display());
     text
 }

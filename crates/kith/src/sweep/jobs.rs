@@ -1,7 +1,7 @@
 //! Starts the processes of runs, as many at a time as there are jobs, and takes note of how they end.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,6 +11,7 @@ use super::live::{Live, Settled};
 use super::worker::{End, SETTING};
 use super::{Failed, Options, Outcome, RunState, SweepError, directory, status};
 use crate::config::{PlannedRun, SweepPlan};
+use crate::processes::{describe, last_words, share};
 use crate::run::{Interrupt, ProgressLine, RunDirectory, RunError, claim, now};
 use crate::runs::{FAILURE, RunFailure, State};
 
@@ -18,8 +19,6 @@ use crate::runs::{FAILURE, RunFailure, State};
 const TICK: Duration = Duration::from_millis(100);
 /// How often runs of other processes are looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// What is kept of a process's last words.
-const LAST_WORDS: usize = 4096;
 
 /// What a process says.
 enum Message {
@@ -158,7 +157,7 @@ impl<'a> Jobs<'a> {
         let end = status.as_ref().ok().and_then(|status| End::of_code(status.code()));
         // It could not say why. Ctrl-C twice ends it so too, and is no failure.
         if end.is_none() && !self.interrupt.is_asked() {
-            note_crash(&directory(folder, planned), &describe(&status, words))?;
+            note_crash(&directory(folder, planned), &describe("the run's process", &status, words))?;
         }
         if end == Some(End::Taken) {
             self.live.free(slot);
@@ -194,11 +193,6 @@ impl<'a> Jobs<'a> {
     }
 }
 
-/// Threads of one slot of several: all threads together, and one at least.
-fn share(threads: usize, jobs: usize, slot: usize) -> usize {
-    (threads / jobs + usize::from(slot < threads % jobs)).max(1)
-}
-
 /// The run directory, with what the process of the run reads; none where another process has it.
 fn prepare(folder: &Path, run: &PlannedRun) -> Result<Option<PathBuf>, SweepError> {
     let path = directory(folder, run);
@@ -218,16 +212,7 @@ fn prepare(folder: &Path, run: &PlannedRun) -> Result<Option<PathBuf>, SweepErro
 /// Hands on what a process says, and its end.
 fn listen(slot: usize, mut child: Child, sender: &Sender<Message>) {
     let stderr = child.stderr.take();
-    let words = std::thread::spawn(move || {
-        let mut last = Vec::new();
-        let mut chunk = [0; 1024];
-        let Some(mut stderr) = stderr else { return last };
-        while let Ok(count @ 1..) = stderr.read(&mut chunk) {
-            last.extend_from_slice(&chunk[..count]);
-            last.drain(..last.len().saturating_sub(LAST_WORDS));
-        }
-        last
-    });
+    let words = std::thread::spawn(move || last_words(stderr));
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Ok(line) = serde_json::from_str(&line) {
@@ -237,17 +222,7 @@ fn listen(slot: usize, mut child: Child, sender: &Sender<Message>) {
         }
     }
     let status = child.wait();
-    let words = words.join().unwrap_or_default();
-    let _ = sender.send(Message::Ended(slot, status, String::from_utf8_lossy(&words).trim().to_owned()));
-}
-
-/// How a process ended that could not say why.
-fn describe(status: &std::io::Result<ExitStatus>, words: &str) -> String {
-    let end = match status {
-        Ok(status) => format!("the run's process ended with {status}"),
-        Err(error) => format!("the run's process was lost: {error}"),
-    };
-    if words.is_empty() { end } else { format!("{end}\n{words}") }
+    let _ = sender.send(Message::Ended(slot, status, words.join().unwrap_or_default()));
 }
 
 fn note_crash(directory: &Path, reason: &str) -> Result<(), SweepError> {
@@ -256,17 +231,4 @@ fn note_crash(directory: &Path, reason: &str) -> Result<(), SweepError> {
         RunDirectory::given(directory).write_json(FAILURE, &RunFailure { reason: reason.to_owned(), at: now().1 })?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_are_divided_over_jobs_and_none_is_lost() {
-        let shares = |threads, jobs| (0..jobs).map(|slot| share(threads, jobs, slot)).collect::<Vec<_>>();
-        assert_eq!(shares(8, 3), [3, 3, 2]);
-        assert_eq!(shares(4, 4), [1, 1, 1, 1]);
-        assert_eq!(shares(2, 3), [1, 1, 1]);
-    }
 }

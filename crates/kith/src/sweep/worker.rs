@@ -1,11 +1,12 @@
 //! The process of one run.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 use crate::config::{self, Overrides, Setting};
 use crate::device::OpenDevice;
-use crate::run::{self, Interrupt, RunDirectory, RunError, Settings, SweepPlace, Talk};
+use crate::processes::stop_with_parent;
+use crate::run::{self, Driver, RoundDigests, RunDirectory, RunError, Settings, SweepPlace, Talk};
 use crate::runs::{FAILURE, RunFailure, State, StoredRun};
 
 use super::{Failed, SweepError};
@@ -117,6 +118,8 @@ fn attempt(directory: &Path, task: &Task) -> Result<End, String> {
         threads: task.threads,
         check: task.check,
         talk: Talk::Json,
+        digests: RoundDigests::No,
+        driver: Driver::Simulator,
     };
     let report = match run::run(&loaded, &settings) {
         // What is there cannot be gone on with: of another version, or torn. A sweep has to get on, and its runs can be repeated.
@@ -128,21 +131,4 @@ fn attempt(directory: &Path, task: &Task) -> Result<End, String> {
     };
     let report = report.map_err(|error| error.to_string())?;
     Ok(if report.summary.stopped { End::Stopped } else { End::Done })
-}
-
-/// Asks this process to stop when its stdin ends.
-fn stop_with_parent() {
-    let interrupt = Interrupt::catch();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        let mut stdin = std::io::stdin().lock();
-        loop {
-            match stdin.read(&mut buffer) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => break,
-            }
-        }
-        interrupt.ask();
-    });
 }

@@ -1,0 +1,89 @@
+//! `kith launch`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::run::{Shown, finish};
+use super::{ExperimentArgs, Failure, say};
+use crate::device::Device;
+use crate::processes::{Launching, Split};
+use crate::run::{self, Driver, RoundDigests, Settings, Talk};
+
+const EXAMPLES: &str = "\
+Examples:
+  kith launch -n 8 experiments/quickstart.toml
+  kith launch -n 2 experiments/quickstart.toml --arm codec --json > summary.json
+  kith launch --agents-per-process 3 experiments/quickstart.toml --set links.deadline_ms=5000
+
+Runs the experiment in processes of this machine that speak over the loopback interface, arm after arm. Parameters, accuracies and
+payload bytes are those of `kith run`; the run directory is, too, with what each process left in processes/. A process that dies is named,
+the others go on without its agents, and the exit code is 2. Ctrl-C ends after the round under way and writes what there is.
+Simulated links and faults of the file are for `kith run`; of [links], deadline_ms counts here.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct LaunchArgs {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Number of processes, which share the agents evenly [default: one an agent]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "agents_per_process")]
+    processes: Option<NonZeroUsize>,
+    /// Agents of a process
+    #[arg(long, value_name = "N")]
+    agents_per_process: Option<NonZeroUsize>,
+    /// Threads of all processes together, one a process at least [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Where the arithmetic runs
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Folder for run directories, instead of the file's output.dir
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the digest of each agent's parameters after every round to digests.jsonl: slower
+    #[arg(long)]
+    digests: bool,
+    /// Print summary.json to stdout
+    #[arg(long)]
+    json: bool,
+    /// Show no progress and no tables
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &LaunchArgs) -> Result<ExitCode, Failure> {
+    let device = arguments.device.open().map_err(|error| Failure::new(&error))?;
+    let loaded = arguments.experiment.load()?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure { text: format!("cannot find the executable of kith: {error}") })?;
+    let one = NonZeroUsize::MIN;
+    let split = match (arguments.processes, arguments.agents_per_process) {
+        (Some(processes), _) => Split::Processes(processes),
+        (None, each) => Split::AgentsEach(each.unwrap_or(one)),
+    };
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = Settings {
+        out: arguments.out.clone(),
+        sweep: None,
+        resume: None,
+        threads: arguments.threads.map_or_else(cores, usize::from),
+        device,
+        check: false,
+        talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
+        digests: if arguments.digests { RoundDigests::Yes } else { RoundDigests::No },
+        driver: Driver::Processes(Launching { program, split }),
+    };
+    if !arguments.quiet && loaded.experiment.arms.iter().any(|arm| !arm.faults.is_empty() || simulates(&arm.links)) {
+        say("note: simulated links and faults of the file are for kith run\n");
+    }
+    let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
+    finish(&report, &Shown { quiet: arguments.quiet, json: arguments.json })
+}
+
+/// Whether links are other than those of the machine.
+fn simulates(links: &kith_sim::LinkSpec) -> bool {
+    links.latency_ms > 0.0 || links.bandwidth_mbps.is_some() || links.loss > 0.0 || !links.rules.is_empty()
+}

@@ -1,0 +1,258 @@
+//! A run in processes of this machine, which speak over the loopback interface.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kith_core::AgentId;
+use kith_data::SearchPath;
+use kith_net::{Identity, NetError, PeerEntry, PeersFile};
+use thiserror::Error;
+
+use super::child::share;
+use super::gather::LaunchError;
+use super::leavings::AllLeft;
+use super::status::named;
+use super::supervise::{Process, Supervision};
+use crate::compose::{Parts, RunOptions};
+use crate::config::ResolvedArm;
+use crate::run::{Display, Interrupt, RoundDigests, RunError};
+
+/// How long processes wait for each other at the start.
+const WAIT: Duration = Duration::from_secs(120);
+
+/// Which processes to start.
+#[derive(Clone, Debug)]
+pub struct Launching {
+    /// The executable of kith.
+    pub program: PathBuf,
+    /// How agents are divided.
+    pub split: Split,
+}
+
+/// How the agents of a run are divided over processes: in blocks of consecutive ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Over so many processes, as evenly as can be.
+    Processes(NonZeroUsize),
+    /// So many agents to each process, and what is left to the last.
+    AgentsEach(NonZeroUsize),
+}
+
+/// Why the processes of an arm did not come to an end.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// There are not so many agents.
+    #[error("{processes} processes, but the graph has {agents} agents; accepted: at most one process an agent")]
+    TooMany {
+        /// Processes asked for.
+        processes: usize,
+        /// Agents.
+        agents: usize,
+    },
+    /// No ports.
+    #[error("cannot reserve ports on the loopback interface: {0}")]
+    Ports(#[source] io::Error),
+    /// A process cannot be started.
+    #[error("cannot start {}: {source}", .program.display())]
+    Start {
+        /// The executable.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key or a list cannot be made.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A process ended before the first round.
+    #[error("before the first round, {0}")]
+    Early(String),
+    /// No process came to an end.
+    #[error("no process came to an end:\n{}", .0.join("\n"))]
+    All(Vec<String>),
+}
+
+impl Launching {
+    /// The agents of each process.
+    #[must_use]
+    pub fn cohorts(&self, arm: &ResolvedArm) -> Vec<Vec<AgentId>> {
+        cohorts(arm, self.split)
+    }
+}
+
+/// The agents of each process, if they are divided so.
+pub(crate) fn cohorts(arm: &ResolvedArm, split: Split) -> Vec<Vec<AgentId>> {
+    divide(arm.build_graph().map_or(0, |graph| graph.agents()), split)
+}
+
+fn divide(agents: usize, split: Split) -> Vec<Vec<AgentId>> {
+    let block = |from: usize, to: usize| (from..to).map(AgentId::from).collect();
+    match split {
+        Split::Processes(count) => {
+            let count = usize::from(count);
+            (0..count).map(|place| block(place * agents / count, (place + 1) * agents / count)).collect()
+        }
+        Split::AgentsEach(each) => {
+            let each = usize::from(each);
+            (0..agents.div_ceil(each)).map(|place| block(place * each, ((place + 1) * each).min(agents))).collect()
+        }
+    }
+}
+
+/// An arm that is about to run in processes.
+pub(crate) struct Launch<'a> {
+    pub(crate) launching: &'a Launching,
+    pub(crate) arm: &'a ResolvedArm,
+    pub(crate) options: &'a RunOptions,
+    pub(crate) digests: RoundDigests,
+    pub(crate) search: &'a SearchPath,
+    /// The run directory, which has the resolved experiment.
+    pub(crate) directory: &'a Path,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl Launch<'_> {
+    /// Starts the processes and waits for all of them.
+    pub(crate) fn run(&self, display: Display) -> Result<AllLeft, LaunchError> {
+        let agents = self.arm.build_graph().map_err(crate::compose::RunError::from)?.agents();
+        let cohorts = divide(agents, self.launching.split);
+        if cohorts.iter().any(Vec::is_empty) {
+            return Err(ProcessError::TooMany { processes: cohorts.len(), agents }.into());
+        }
+        let place = |place: usize| self.directory.join("processes").join(&self.arm.name).join(place.to_string());
+        let folders: Vec<PathBuf> = (0..cohorts.len()).map(place).collect();
+        let peers = self.introduce(&folders, &cohorts)?;
+        let mut supervision = Supervision::new(display, self.interrupt.clone(), self.patience());
+        for (place, (folder, agents)) in folders.iter().zip(&cohorts).enumerate() {
+            let mut command = self.command(place, folder, agents, &peers, cohorts.len());
+            let child = command.spawn();
+            let program = || self.launching.program.clone();
+            let child = child.map_err(|source| ProcessError::Start { program: program(), source })?;
+            supervision.add(Process::new(place, agents.clone(), child));
+        }
+        // While the processes read theirs.
+        let parts = match Parts::of(self.arm, self.search) {
+            Ok(parts) => parts,
+            Err(error) => {
+                supervision.abandon();
+                return Err(error.into());
+            }
+        };
+        let ended = supervision.watch()?;
+        for folder in &folders {
+            // A key is of no use without its process.
+            let _ = std::fs::remove_file(folder.join(KEY));
+        }
+        let folders = folders.into_iter().zip(cohorts).collect();
+        Ok(AllLeft { parts, folders, lost: ended.lost, wall: Some(ended.wall) })
+    }
+
+    /// How long a process that was asked to stop may take: it may wait for a neighbour that is gone.
+    fn patience(&self) -> Duration {
+        Duration::try_from_secs_f64(self.arm.links.deadline_ms / 1e3).unwrap_or(Duration::MAX) + Duration::from_secs(30)
+    }
+
+    /// Makes keys and ports, and the list that all processes read.
+    fn introduce(&self, folders: &[PathBuf], cohorts: &[Vec<AgentId>]) -> Result<Introduced, LaunchError> {
+        // All are held until the last is known, so that no two are the same.
+        let held: Vec<TcpListener> = folders
+            .iter()
+            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .collect::<io::Result<_>>()
+            .map_err(ProcessError::Ports)?;
+        let (mut peers, mut addresses) = (PeersFile::default(), Vec::new());
+        for ((folder, agents), socket) in folders.iter().zip(cohorts).zip(&held) {
+            std::fs::create_dir_all(folder).map_err(|source| RunError::output("create", folder, source))?;
+            let identity = Identity::generate();
+            identity.write(&folder.join(KEY)).map_err(ProcessError::from)?;
+            let port = socket.local_addr().map_err(ProcessError::Ports)?.port();
+            let address = format!("/ip4/127.0.0.1/tcp/{port}");
+            peers.peers.push(PeerEntry {
+                agents: agents.iter().map(|agent| agent.0).collect(),
+                id: identity.peer_id(),
+                address: Some(address.clone()),
+            });
+            addresses.push(address);
+        }
+        let file = self.directory.join("processes").join(&self.arm.name).join("peers.toml");
+        peers.write(&file).map_err(ProcessError::from)?;
+        Ok(Introduced { file, addresses })
+    }
+
+    fn command(
+        &self,
+        place: usize,
+        folder: &Path,
+        agents: &[AgentId],
+        peers: &Introduced,
+        processes: usize,
+    ) -> Command {
+        let mut command = Command::new(&self.launching.program);
+        let (first, last) = (agents[0], agents[agents.len() - 1]);
+        let threads = share(self.options.threads, processes, place);
+        command
+            .arg("agent")
+            .arg("--experiment")
+            .arg(self.directory.join("experiment.resolved.toml"))
+            .args(["--arm", &self.arm.name])
+            .args(["--agents", &format!("{first}..{last}")])
+            .arg("--identity")
+            .arg(folder.join(KEY))
+            .args(["--listen", &peers.addresses[place]])
+            .arg("--peers")
+            .arg(&peers.file)
+            .arg("--out")
+            .arg(folder)
+            .args(["--threads", &threads.to_string()])
+            .args(["--device", self.options.device.flag()])
+            .args(["--wait", &WAIT.as_secs().to_string()])
+            .arg("--report");
+        if self.digests == RoundDigests::Yes {
+            command.arg("--digests");
+        }
+        // Ctrl-C reaches this process alone, which asks the others to stop.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A process's key, for as long as it runs.
+const KEY: &str = "identity.key";
+
+/// What processes know of each other.
+struct Introduced {
+    file: PathBuf,
+    addresses: Vec<String>,
+}
+
+/// A process as messages name it.
+pub(super) fn title(place: usize, agents: &[AgentId]) -> String {
+    format!("process {place} ({})", named(agents))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(agents: usize, split: Split) -> Vec<usize> {
+        let cohorts = divide(agents, split);
+        let all: Vec<usize> = cohorts.iter().flatten().map(|agent| agent.index()).collect();
+        assert_eq!(all, (0..agents).collect::<Vec<_>>(), "every agent once, in order");
+        cohorts.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn agents_are_divided_evenly_or_so_many_each() {
+        let of = |count| NonZeroUsize::new(count).expect("not zero");
+        assert_eq!(sizes(8, Split::Processes(of(3))), [2, 3, 3]);
+        assert_eq!(sizes(8, Split::Processes(of(8))), [1; 8]);
+        assert_eq!(sizes(8, Split::AgentsEach(of(3))), [3, 3, 2]);
+        assert_eq!(sizes(2, Split::Processes(of(3))), [0, 1, 1]);
+    }
+}
