@@ -61,8 +61,8 @@ struct Place<'a> {
 enum Shape {
     /// Under a header `[a.b]`.
     Table,
-    /// Under a header `[[a.b]]`.
-    List,
+    /// Under a header `[[a.b]]`, beside these.
+    List(Map<String, Value>),
     /// In braces, beside these.
     Braces(Map<String, Value>),
     /// In braces in a list.
@@ -89,17 +89,17 @@ impl Place<'_> {
 
     /// `key = value` here, as a file has it.
     fn written(&self, key: &str, value: &Value) -> String {
-        let in_braces = |others: &Map<String, Value>| {
+        let beside = |others: &Map<String, Value>| {
             let mut all = others.clone();
             all.insert(key.to_owned(), value.clone());
-            Value::Object(all)
+            all
         };
         let header = match &self.shape {
             Shape::Table if self.up.is_none() => String::new(),
             Shape::Table => format!("[{}]\n", self.header()),
-            Shape::List => format!("[[{}]]\n", self.header()),
-            Shape::Braces(others) => return self.outer(&in_braces(others)),
-            Shape::BracesInList(others) => return self.outer(&json!([in_braces(others)])),
+            Shape::List(others) => return self.entry(&beside(others)),
+            Shape::Braces(others) => return self.outer(&Value::Object(beside(others))),
+            Shape::BracesInList(others) => return self.outer(&json!([beside(others)])),
         };
         format!("{header}{key} = {}", inline(value))
     }
@@ -248,7 +248,7 @@ impl<'a> Walk<'a> {
                 let inside = matches!(up.shape, Shape::Braces(_) | Shape::BracesInList(_));
                 let shape = match (alone && !inside, list.is_some()) {
                     (true, false) => Shape::Table,
-                    (true, true) if key != "arm" => Shape::List,
+                    (true, true) if key != "arm" => Shape::List(fixed),
                     (true, true) => {
                         // An arm has every key of a run; only its name is its own.
                         self.arm_name(object, up);
@@ -266,7 +266,7 @@ impl<'a> Walk<'a> {
 
     fn arm_name(&mut self, object: &'a Map<String, Value>, up: &Place<'_>) {
         if let Some(name) = object.get("properties").and_then(|keys| keys.get("name")) {
-            self.key(("name", None), name, true, &Place { up: Some(up), key: "arm", shape: Shape::List });
+            self.key(("name", None), name, true, &Place { up: Some(up), key: "arm", shape: Shape::List(Map::new()) });
         }
     }
 
