@@ -300,30 +300,6 @@ impl<E: Engine> Cohort<E> {
         self.engine.download(&self.public, agent, row);
     }
 
-    /// Gives `agent` the rows of `source`: it comes back after a crash.
-    pub fn take_over(&mut self, agent: AgentId, source: AgentId) {
-        let mut row = vec![0.0; self.layout.len()];
-        self.engine.download(&self.whole, source, &mut row);
-        self.engine.upload(&mut self.whole, agent, &row);
-        let mut row = vec![0.0; self.payload_len()];
-        if let Some(coordinates) = &mut self.coordinates {
-            self.engine.download(coordinates, source, &mut row);
-            self.engine.upload(coordinates, agent, &row);
-        }
-        let mut kept = vec![0.0; self.layout.len()];
-        for block in self.retained.blocks() {
-            self.engine.download(block, source, &mut kept);
-            self.engine.upload(block, agent, &kept);
-        }
-        row.fill(0.0);
-        let public = (self.parts.exchange.kind == ExchangeKind::Difference).then_some(&mut self.public);
-        for block in self.momentum.iter_mut().chain(public).chain(self.extra.blocks()) {
-            self.engine.upload(block, agent, &row);
-        }
-        self.extra.push.iter_mut().for_each(|push| push.set_weight(agent, 1.0));
-        self.wire.restart(agent);
-    }
-
     /// Digest of all agents' whole rows, in agent order. Between tasks, or during one without coordinates.
     #[must_use]
     pub fn parameter_digest(&self) -> Digest {

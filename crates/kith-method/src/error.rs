@@ -22,6 +22,20 @@ pub enum MethodError {
         /// Layers of the basis.
         found: usize,
     },
+    /// What an agent was handed is not what agents of this run have.
+    #[error("{found} bytes of rows were handed over; {expected} are expected")]
+    HandoverLength {
+        /// Bytes of the rows of this run.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// It holds a number that is none.
+    #[error("entry {place} of the rows that were handed over is not a finite number")]
+    HandoverNotFinite {
+        /// Which.
+        place: usize,
+    },
     /// More bytes than the layers' growths.
     #[error("the basis has {excess} bytes more than the growths of its layers")]
     BasisLength {

@@ -13,6 +13,7 @@ mod consolidate;
 mod continual;
 mod error;
 mod exchange;
+mod handover;
 mod preset;
 mod spec;
 mod state;
@@ -24,6 +25,7 @@ pub use compress::{Bias, Compressor};
 pub use continual::{Consolidation, Continual, Curriculum, Importance, Replay, Sharing};
 pub use error::MethodError;
 pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec, decode_basis};
+pub use handover::{BasisSpec, Handover};
 pub use spec::{
     Agreement, Buffer, Climb, ClimbNorm, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order,
     Parts, Payload, PerLayer, Preset,

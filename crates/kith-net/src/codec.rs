@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use kith_core::AgentId;
+use kith_core::{AgentId, Round, TaskId};
 use kith_protocol::{HEADER_LEN, Header, Hello, MAX_HELLO_LEN, decode_header, encode_header};
 use libp2p::request_response;
 
@@ -27,13 +27,29 @@ pub(crate) enum Packet {
     Frame { from: AgentId, to: AgentId, header: Header, body: Body },
     /// It leaves, having ended its run or been stopped.
     Bye,
+    /// To a process that was started anew: the run goes on, and is in this round.
+    UnderWay(Round),
+    /// From it: what is needed to join. It has state of its own of this task, or none.
+    Ask(Option<TaskId>),
+    /// To it: join at this round, with this state; with its own, where the body is empty.
+    State { round: Round, body: Body },
+    /// From it, to all its neighbours: it joins at this round.
+    Joins(Round),
+    /// Bytes that are no packet, and why. The request-response protocol says nothing of requests that cannot be read.
+    Malformed(String),
 }
 
-/// Reads and writes packets with bodies of at most `limit` bytes.
-#[derive(Clone, Debug)]
+/// Reads and writes packets with bodies of at most so many bytes.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Codec {
-    pub(crate) limit: u32,
+    /// In a frame.
+    pub(crate) body: u32,
+    /// Of a process's state.
+    pub(crate) state: u32,
 }
+
+/// In place of a task, where there is none.
+const NO_TASK: u32 = u32::MAX;
 
 fn invalid(reason: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason.to_string())
@@ -43,6 +59,21 @@ async fn word<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u32> {
     let mut bytes = [0; 4];
     io.read_exact(&mut bytes).await?;
     Ok(u32::from_le_bytes(bytes))
+}
+
+async fn long<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    io.read_exact(&mut bytes).await?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// A length that is read before anything of that length is.
+fn bounded(what: &str, len: u32, limit: u32) -> io::Result<usize> {
+    if len > limit {
+        Err(invalid(format!("{what} of {len} bytes; at most {limit} are accepted")))
+    } else {
+        Ok(len as usize)
+    }
 }
 
 async fn body<T: AsyncRead + Unpin + Send>(io: &mut T, len: usize) -> io::Result<Vec<u8>> {
@@ -55,6 +86,44 @@ async fn body<T: AsyncRead + Unpin + Send>(io: &mut T, len: usize) -> io::Result
     Ok(bytes)
 }
 
+async fn write_number<T: AsyncWrite + Unpin + Send>(io: &mut T, kind: u8, number: u64) -> io::Result<()> {
+    io.write_all(&[kind]).await?;
+    io.write_all(&number.to_le_bytes()).await
+}
+
+impl Codec {
+    /// Reads a packet; what is none is [`io::ErrorKind::InvalidData`].
+    async fn read<T: AsyncRead + Unpin + Send>(&self, io: &mut T) -> io::Result<Packet> {
+        let mut kind = [0];
+        io.read_exact(&mut kind).await?;
+        match kind[0] {
+            0 => {
+                let len = bounded("a hello", word(io).await?, MAX_HELLO_LEN as u32)?;
+                Ok(Packet::Hello(Hello::decode(&body(io, len).await?).map_err(invalid)?))
+            }
+            1 => {
+                let (from, to) = (AgentId(word(io).await?), AgentId(word(io).await?));
+                let mut head = [0; HEADER_LEN];
+                io.read_exact(&mut head).await?;
+                let header = decode_header(&head).map_err(invalid)?;
+                let len = bounded("a body", header.body_len, self.body)?;
+                let body = body(io, len).await?.into();
+                Ok(Packet::Frame { from, to, header, body })
+            }
+            2 => Ok(Packet::Bye),
+            3 => Ok(Packet::UnderWay(Round(long(io).await?))),
+            4 => Ok(Packet::Ask(Some(word(io).await?).filter(|task| *task != NO_TASK).map(TaskId))),
+            5 => {
+                let round = Round(long(io).await?);
+                let len = bounded("state", word(io).await?, self.state)?;
+                Ok(Packet::State { round, body: body(io, len).await?.into() })
+            }
+            6 => Ok(Packet::Joins(Round(long(io).await?))),
+            other => Err(invalid(format!("a packet of kind {other}; 0 to 6 are known"))),
+        }
+    }
+}
+
 impl request_response::Codec for Codec {
     type Protocol = &'static str;
     type Request = Packet;
@@ -64,30 +133,9 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let mut kind = [0];
-        io.read_exact(&mut kind).await?;
-        match kind[0] {
-            0 => {
-                let len = word(io).await? as usize;
-                if len > MAX_HELLO_LEN {
-                    return Err(invalid(format!("a hello of {len} bytes; at most {MAX_HELLO_LEN} are accepted")));
-                }
-                Ok(Packet::Hello(Hello::decode(&body(io, len).await?).map_err(invalid)?))
-            }
-            1 => {
-                let (from, to) = (AgentId(word(io).await?), AgentId(word(io).await?));
-                let mut head = [0; HEADER_LEN];
-                io.read_exact(&mut head).await?;
-                let header = decode_header(&head).map_err(invalid)?;
-                if header.body_len > self.limit {
-                    let (found, limit) = (header.body_len, self.limit);
-                    return Err(invalid(format!("a body of {found} bytes; at most {limit} are accepted")));
-                }
-                let body = body(io, header.body_len as usize).await?.into();
-                Ok(Packet::Frame { from, to, header, body })
-            }
-            2 => Ok(Packet::Bye),
-            other => Err(invalid(format!("a packet of kind {other}; 0, 1 and 2 are known"))),
+        match self.read(io).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Packet::Malformed(error.to_string())),
+            read => read,
         }
     }
 
@@ -121,6 +169,20 @@ impl request_response::Codec for Codec {
                 }
             }
             Packet::Bye => io.write_all(&[2]).await?,
+            Packet::UnderWay(round) => write_number(io, 3, round.0).await?,
+            Packet::Ask(task) => {
+                let [a, b, c, d] = task.map_or(NO_TASK, |task| task.0).to_le_bytes();
+                io.write_all(&[4, a, b, c, d]).await?;
+            }
+            Packet::State { round, body } => {
+                write_number(io, 5, round.0).await?;
+                io.write_all(&u32::try_from(body.len()).map_err(invalid)?.to_le_bytes()).await?;
+                for piece in body.chunks(PIECE) {
+                    io.write_all(piece).await?;
+                }
+            }
+            Packet::Joins(round) => write_number(io, 6, round.0).await?,
+            Packet::Malformed(reason) => return Err(invalid(reason)),
         }
         io.close().await
     }
@@ -132,6 +194,15 @@ impl request_response::Codec for Codec {
         io.write_all(&[0]).await?;
         io.close().await
     }
+}
+
+/// Whether bytes, which end where their stream does, are a packet, with bodies and state of at most so many bytes. For whoever
+/// throws bytes at the reader; a process reads from its streams.
+#[must_use]
+#[doc(hidden)]
+pub fn is_packet(mut bytes: &[u8], most_body: u32, most_state: u32) -> bool {
+    let codec = Codec { body: most_body, state: most_state };
+    futures::executor::block_on(codec.read(&mut bytes)).is_ok()
 }
 
 #[cfg(test)]
@@ -159,17 +230,20 @@ mod tests {
 
     fn written(packet: Packet) -> Vec<u8> {
         let mut io = Cursor::new(Vec::new());
-        block_on(Codec { limit: 0 }.write_request(&PROTOCOL, &mut io, packet)).expect("it is written");
+        block_on(Codec { body: 0, state: 0 }.write_request(&PROTOCOL, &mut io, packet)).expect("it is written");
         io.into_inner()
     }
 
     fn read(bytes: &[u8], limit: u32) -> io::Result<Packet> {
-        block_on(Codec { limit }.read_request(&PROTOCOL, &mut Cursor::new(bytes)))
+        block_on(Codec { body: limit, state: limit }.read_request(&PROTOCOL, &mut Cursor::new(bytes)))
     }
 
     #[test]
     fn packets_come_back_also_in_several_pieces() {
-        for packet in [frame(0), frame(3 << 20), Packet::Bye] {
+        let state = Packet::State { round: Round(7), body: vec![1; 3 << 20].into() };
+        let small = [Packet::Bye, Packet::UnderWay(Round(1 << 40)), Packet::Joins(Round(9))];
+        let asks = [Packet::Ask(None), Packet::Ask(Some(TaskId(3)))];
+        for packet in [frame(0), frame(3 << 20), state].into_iter().chain(small).chain(asks) {
             assert_eq!(read(&written(packet.clone()), 1 << 22).expect("it is read"), packet);
         }
     }
@@ -177,9 +251,14 @@ mod tests {
     #[test]
     fn a_body_above_the_limit_is_refused_before_it_is_read_and_a_short_one_after_what_came() {
         let bytes = written(frame(1000));
-        let error = read(&bytes[..9 + HEADER_LEN], 999).expect_err("too long");
-        assert!(error.to_string().contains("at most 999"), "{error}");
+        let refused = |bytes: &[u8]| match read(bytes, 999).expect("it is read") {
+            Packet::Malformed(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused(&bytes[..9 + HEADER_LEN]).contains("at most 999"));
         assert_eq!(read(&bytes[..500], 1000).expect_err("too short").kind(), io::ErrorKind::UnexpectedEof);
-        assert!(read(&[9], 1000).is_err() && read(&[0, 255, 255, 255, 255], 1000).is_err());
+        assert!(refused(&[9]).contains("kind 9"));
+        assert!(refused(&[0, 255, 255, 255, 255]).contains("at most 65536"));
+        assert!(refused(&[5, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]).contains("at most 999"));
     }
 }

@@ -1,62 +1,26 @@
 //! The arithmetic of rounds, on the caller's thread, as the driver asks for it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use kith_core::{AgentId, Digest, Leg, Round, TaskId};
+use kith_core::{AgentId, Leg, Round, Tape, TaskId};
 use kith_engine::Engine;
-use kith_method::{Agreement, Cohort, ExchangeKind, PayloadForm, PayloadSpec, decode_basis};
-use kith_protocol::{Neighbour, Peer, RoundKind};
-use kith_run::{Observer, Outcome, RoundPlan, Row, Run, RunError, Traffic, Work, neighbours};
+use kith_method::{Agreement, BasisSpec, Cohort, ExchangeKind, PayloadForm, PayloadSpec, decode_basis};
+use kith_protocol::{Neighbour, Peer, RoundKind, Stage};
+use kith_run::{Moment, Observer, Outcome, RoundPlan, Row, Run, RunError, Traffic, Work, neighbours};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-use crate::codec::Body;
-use crate::driver::{Driver, Event, Sides, Tell};
+use crate::codec::{Body, Codec};
+use crate::driver::{Driver, Ended, Event, Sides, Tell};
 use crate::network::{self, IN_QUEUE, NetEvent, NetworkSettings, OUT_QUEUE};
-use crate::{Board, Discover, Identity, NetError, PeersFile, peers};
+use crate::{NetError, Options, Settings, peers};
 
-/// How a process takes part in a run.
-#[derive(Clone)]
-pub struct Settings {
-    /// Who it is.
-    pub identity: Identity,
-    /// The agents that it hosts, ascending.
-    pub hosted: Vec<AgentId>,
-    /// Where it listens.
-    pub listen: Vec<String>,
-    /// All processes of the run.
-    pub peers: PeersFile,
-    /// A secret that all processes share; who does not know it cannot even begin to speak.
-    pub pre_shared: Option<[u8; 32]>,
-    /// How addresses are found.
-    pub discover: Discover,
-    /// Hash of the experiment, which must be the same everywhere.
-    pub run: Digest,
-    /// Tells this start of the process from others.
-    pub instance: u64,
-    /// Where the arithmetic runs, which must be the same everywhere.
-    pub engine: String,
-    /// How long a round waits for neighbours.
-    pub deadline: Duration,
-    /// After how long a frame without an answer is sent again.
-    pub retransmit: Duration,
-    /// How long the start waits for neighbours.
-    pub start: Duration,
-    /// What not every process needs.
-    pub options: Options,
-}
-
-/// What not every process needs: [`Options::default`] leaves it all out.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// Where others of the program see how the process stands.
-    pub board: Option<Arc<Board>>,
-    /// Ends the wait for neighbours at the start, once it is set. Later, [`Observer::stop`] is asked after every round.
-    pub stop: Option<Arc<AtomicBool>>,
+/// Where a process begins.
+pub(crate) struct Start {
+    pub(crate) round: Round,
+    pub(crate) traffic: Arc<Mutex<Traffic>>,
 }
 
 /// What the driver asks for.
@@ -70,6 +34,10 @@ pub(crate) enum Job {
     Lead { agent: AgentId, task: TaskId, round: Round },
     /// What another agent found.
     Adopt { task: TaskId, round: Round, basis: Body },
+    /// What an agent of another process needs to come back: the state of this one before the round.
+    HandOver { agent: AgentId, round: Round },
+    /// The answer to such a question.
+    Join { task: TaskId, body: Body },
 }
 
 /// A payload that is mixed now.
@@ -93,11 +61,10 @@ pub(crate) enum Done {
         spec: PayloadSpec,
         bytes: (u64, u64),
         basis: u64,
-        ranks: Vec<usize>,
+        /// In the first round of a task that ends with an agreement.
+        basis_spec: Option<Box<BasisSpec>>,
     },
-    Exchanged {
-        stop: bool,
-    },
+    Exchanged,
     Led {
         task: TaskId,
         basis: Body,
@@ -105,6 +72,14 @@ pub(crate) enum Done {
     Adopted {
         task: TaskId,
     },
+    HandedOver {
+        body: Body,
+    },
+    Joined {
+        fits: Result<(), String>,
+    },
+    /// Whoever watches the run wants it to stop.
+    Stopped,
     /// The arithmetic failed; why is kept by its thread.
     Failed,
 }
@@ -135,25 +110,27 @@ pub fn run<E: Engine>(
         listen,
         peers: peers.into_iter().filter(|(id, _)| sides.speaks_to(*id)).collect(),
         pre_shared: settings.pre_shared,
-        limit: limit(&run),
+        codec: limits(&mut run),
         discover: settings.discover,
     };
+    let start = begin(&mut run, &settings.options)?;
     let (tell_driver, events) = sync_channel(IN_QUEUE);
     let (ask, jobs) = sync_channel(1);
     let (command, commands) = mpsc::channel(OUT_QUEUE);
-    let driver = Driver::new(sides, &run, &settings, command, ask, tell);
+    let driver = Driver::new(sides, &run, &settings, &start, (command, ask), tell);
+    let mut desk = Desk { run, observer, traffic: start.traffic, told: None };
     let (ended, failed) = std::thread::scope(|scope| {
         let to_driver = tell_driver.clone();
         scope.spawn(move || swarm(network, commands, &to_driver));
         let driver = scope.spawn(move || driver.go(&events));
-        let failed = serve(&mut run, &jobs, &tell_driver, observer).err();
+        let failed = desk.serve(&jobs, &tell_driver).err();
         (driver.join(), failed)
     });
     if let Some(failed) = failed {
         return Err(failed.into());
     }
     let ended = ended.map_err(|_| NetError::Ended { part: "driver" })??;
-    Ok(finish(run, &settings.hosted, &ended.traffic, ended.missed, ended.stopped))
+    Ok(desk.finish(&settings.hosted, &ended))
 }
 
 /// The swarm's thread.
@@ -162,7 +139,7 @@ fn swarm(settings: NetworkSettings, commands: mpsc::Receiver<network::Command>, 
     let tell = |event: NetEvent| {
         // A packet too many is lost and sent again; what links do is not said twice.
         let _ = match event {
-            NetEvent::Packet(..) => driver.try_send(Event::Net(event)).is_ok(),
+            NetEvent::Packet(..) | NetEvent::Malformed(..) => driver.try_send(Event::Net(event)).is_ok(),
             _ => driver.send(Event::Net(event)).is_ok(),
         };
     };
@@ -175,97 +152,174 @@ fn swarm(settings: NetworkSettings, commands: mpsc::Receiver<network::Command>, 
     }
 }
 
-/// Most bytes of a body in this run: two whole rows, or the memory of all layers.
-fn limit<E: Engine>(run: &Run<'_, E>) -> u32 {
+/// Most bytes of a body in this run: two whole rows, or the memory of all layers; and of a process's state.
+fn limits<E: Engine>(run: &mut Run<'_, E>) -> Codec {
+    let most = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).min(kith_protocol::MAX_BODY_LEN);
     let layout = run.cohort().layout();
     let memory: usize = layout.projected().map(|tensor| 16 + 4 * tensor.cols * (tensor.cols + 1)).sum();
-    u32::try_from((8 * layout.len() + 8).max(memory)).unwrap_or(u32::MAX).min(kith_protocol::MAX_BODY_LEN)
+    let body = most((8 * layout.len() + 8).max(memory));
+    Codec { body, state: most(run.cohort_mut().longest_handover()) }
 }
 
-fn serve<E: Engine>(
-    run: &mut Run<'_, E>,
-    jobs: &Receiver<Job>,
-    driver: &SyncSender<Event>,
-    observer: &mut dyn Observer,
-) -> Result<(), RunError> {
-    while let Ok(job) = jobs.recv() {
-        match work(run, job, observer) {
-            Ok(done) => {
-                let _ = driver.send(Event::Done(done));
-            }
-            Err(error) => {
-                let _ = driver.send(Event::Done(Done::Failed));
-                return Err(error);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn work<E: Engine>(run: &mut Run<'_, E>, job: Job, observer: &mut dyn Observer) -> Result<Done, RunError> {
-    match job {
-        Job::Compute { round, agents, edges } => compute(run, round, agents, &edges, observer),
-        Job::Exchange { round, rows, bodies } => exchange(run, round, rows, &bodies, observer),
-        Job::Lead { agent, task, round } => {
-            let growths = run.propose(agent, task)?;
-            run.adopt(agent, task, &growths)?;
-            record(run, round, observer);
-            Ok(Done::Led { task, basis: Cohort::<E>::encode_basis(&growths).into() })
-        }
-        Job::Adopt { task, round, basis } => {
-            let growths = decode_basis(run.cohort().layout(), &basis);
-            let growths = growths.map_err(|source| RunError::Method { task, source })?;
-            let first = run.cohort().hosted().first().copied().unwrap_or_default();
-            run.adopt(first, task, &growths)?;
-            record(run, round, observer);
-            Ok(Done::Adopted { task })
-        }
-    }
-}
-
-fn compute<E: Engine>(
-    run: &mut Run<'_, E>,
-    round: Round,
-    agents: Vec<AgentId>,
-    edges: &[(AgentId, AgentId)],
-    observer: &mut dyn Observer,
-) -> Result<Done, RunError> {
-    let Some(stage) = run.plan().stage(round) else { return Ok(Done::Exchanged { stop: true }) };
-    if run.task() != Some(stage.task) {
+/// Takes up the state that was kept, if there is some.
+fn begin<E: Engine>(run: &mut Run<'_, E>, options: &Options) -> Result<Start, NetError> {
+    let agents = run.work().graph.agents();
+    let mut traffic = Traffic::new(agents, run.plan().train_rounds.len());
+    let mut round = Round(0);
+    if let Some(state) = &options.resume {
+        let mut bytes: &[u8] = state;
+        let mut tape = Tape::playing(&mut bytes);
+        tape.number(&mut round.0)?;
+        let rounds = (0..run.plan().train_rounds.len()).map(|task| run.plan().rounds_of(TaskId::from(task))).sum();
+        let stage = run.plan().stage(round).ok_or(NetError::Replay { round: round.0, rounds })?;
+        traffic.carry(&mut tape)?;
         run.begin(stage.task)?;
+        run.carry(&mut tape)?;
     }
-    let row = |agent| Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
-    let plan = RoundPlan { round, stage, rows: agents.into_iter().map(row).collect(), joins: Vec::new() };
-    run.compute(&plan, observer)?;
-    run.cohort_mut().offer(round, stage.leg, &plan.agents());
-    let cohort = run.cohort();
-    let mut bodies = Bodies::new();
-    if stage.leg.exchanges() {
-        let mut last: Option<(AgentId, (Body, Body))> = None;
-        // Rows, unlike gradients and relayed sums, are the same for every neighbour.
-        let one_each = match cohort.parts().exchange.kind {
-            ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => stage.leg == Leg::Both,
-            kind => kind == ExchangeKind::Relay,
-        };
-        for &(from, to) in edges {
-            let made = match &last {
-                Some((agent, made)) if *agent == from && !one_each => made.clone(),
-                _ => made(cohort, stage.leg, from, to),
-            };
-            last = Some((from, made.clone()));
-            bodies.insert((from, to), made);
+    Ok(Start { round, traffic: Arc::new(Mutex::new(traffic)) })
+}
+
+/// Does the arithmetic, as the driver asks for it.
+struct Desk<'a, 'o, E: Engine> {
+    run: Run<'a, E>,
+    observer: &'o mut dyn Observer,
+    traffic: Arc<Mutex<Traffic>>,
+    /// The last task of which the driver knows what a basis must continue.
+    told: Option<TaskId>,
+}
+
+impl<E: Engine> Desk<'_, '_, E> {
+    fn serve(&mut self, jobs: &Receiver<Job>, driver: &SyncSender<Event>) -> Result<(), RunError> {
+        while let Ok(job) = jobs.recv() {
+            match self.work(job) {
+                Ok(done) => {
+                    let _ = driver.send(Event::Done(done));
+                }
+                Err(error) => {
+                    let _ = driver.send(Event::Done(Done::Failed));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, job: Job) -> Result<Done, RunError> {
+        let run = &mut self.run;
+        match job {
+            Job::Compute { round, agents, edges } => self.compute(round, agents, &edges),
+            Job::Exchange { round, rows, bodies } => exchange(run, round, rows, &bodies, self.observer),
+            Job::Lead { agent, task, round } => {
+                let growths = run.propose(agent, task)?;
+                run.adopt(agent, task, &growths)?;
+                record(run, round, self.observer);
+                Ok(Done::Led { task, basis: Cohort::<E>::encode_basis(&growths).into() })
+            }
+            Job::Adopt { task, round, basis } => {
+                let growths = decode_basis(run.cohort().layout(), &basis);
+                let growths = growths.map_err(|source| RunError::Method { task, source })?;
+                let first = run.cohort().hosted().first().copied().unwrap_or_default();
+                run.adopt(first, task, &growths)?;
+                record(run, round, self.observer);
+                Ok(Done::Adopted { task })
+            }
+            Job::HandOver { agent, round } => {
+                if let Some(stage) = run.plan().stage(round).filter(|stage| run.task() != Some(stage.task)) {
+                    run.begin(stage.task)?;
+                }
+                Ok(Done::HandedOver { body: run.hand_over(agent).into() })
+            }
+            Job::Join { task, body } => match run.rejoin(task, &body) {
+                Err(error @ RunError::Method { .. }) => Ok(Done::Joined { fits: Err(error.to_string()) }),
+                Err(error) => Err(error),
+                Ok(()) => Ok(Done::Joined { fits: Ok(()) }),
+            },
         }
     }
-    let first = cohort.hosted().first().copied().unwrap_or_default();
-    let (bytes, full) = cohort.payload_bytes(stage.leg);
-    let more = if stage.kind == RoundKind::Consensus { cohort.consensus_more() } else { 0 };
-    Ok(Done::Computed {
-        bodies,
-        spec: cohort.payload_spec(),
-        bytes: (bytes + more, full),
-        basis: cohort.basis_digest(first).short(),
-        ranks: cohort.memory(first).iter().map(|layer| layer.rank()).collect(),
-    })
+
+    /// Lets the observer keep the state before a round.
+    fn offer(&mut self, round: Round, stage: Stage) {
+        let (run, traffic) = (&mut self.run, &self.traffic);
+        let (network, agents) = (run.work().network, run.work().graph.agents());
+        let rounds_done = run.outcome_mut().rounds;
+        self.observer.before_round(&mut Moment {
+            task: stage.task,
+            round,
+            rounds_done,
+            begins_task: stage.kind == RoundKind::Train && stage.index == 0,
+            agents,
+            network,
+            record: &mut |tape| {
+                tape.number(&mut { round.0 })?;
+                traffic.lock().unwrap_or_else(PoisonError::into_inner).carry(tape)?;
+                run.carry(tape)
+            },
+        });
+    }
+
+    fn compute(&mut self, round: Round, agents: Vec<AgentId>, edges: &[(AgentId, AgentId)]) -> Result<Done, RunError> {
+        let Some(stage) = self.run.plan().stage(round) else { return Ok(Done::Stopped) };
+        if self.run.task() != Some(stage.task) {
+            self.run.begin(stage.task)?;
+        }
+        self.offer(round, stage);
+        if self.observer.stop() {
+            return Ok(Done::Stopped);
+        }
+        let run = &mut self.run;
+        let row = |agent| Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
+        let plan = RoundPlan { round, stage, rows: agents.into_iter().map(row).collect(), joins: Vec::new() };
+        run.compute(&plan, self.observer)?;
+        run.cohort_mut().offer(round, stage.leg, &plan.agents());
+        let cohort = run.cohort();
+        let first = cohort.hosted().first().copied().unwrap_or_default();
+        let (bytes, full) = cohort.payload_bytes(stage.leg);
+        let more = if stage.kind == RoundKind::Consensus { cohort.consensus_more() } else { 0 };
+        let news = run.plan().agrees_after(stage.task) && self.told.replace(stage.task) != Some(stage.task);
+        Ok(Done::Computed {
+            bodies: bodies(cohort, stage.leg, edges),
+            spec: cohort.payload_spec(),
+            bytes: (bytes + more, full),
+            basis: cohort.basis_digest(first).short(),
+            basis_spec: news.then(|| Box::new(cohort.basis_spec(first))),
+        })
+    }
+
+    fn finish(self, hosted: &[AgentId], ended: &Ended) -> (Outcome, Cohort<E>) {
+        let Self { mut run, traffic, .. } = self;
+        let tasks = run.plan().train_rounds.len();
+        if ended.stopped {
+            run.end_task();
+        }
+        let outcome = run.outcome_mut();
+        outcome.stopped = ended.stopped;
+        outcome.missed_exchanges = ended.missed;
+        outcome.count(&traffic.lock().unwrap_or_else(PoisonError::into_inner), tasks);
+        run.finish(hosted)
+    }
+}
+
+/// What goes over these edges in a leg whose local work is done.
+fn bodies<E: Engine>(cohort: &Cohort<E>, leg: Leg, edges: &[(AgentId, AgentId)]) -> Bodies {
+    let mut bodies = Bodies::new();
+    if !leg.exchanges() {
+        return bodies;
+    }
+    let mut last: Option<(AgentId, (Body, Body))> = None;
+    // Rows, unlike gradients and relayed sums, are the same for every neighbour.
+    let one_each = match cohort.parts().exchange.kind {
+        ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => leg == Leg::Both,
+        kind => kind == ExchangeKind::Relay,
+    };
+    for &(from, to) in edges {
+        let made = match &last {
+            Some((agent, made)) if *agent == from && !one_each => made.clone(),
+            _ => made(cohort, leg, from, to),
+        };
+        last = Some((from, made.clone()));
+        bodies.insert((from, to), made);
+    }
+    bodies
 }
 
 fn made<E: Engine>(cohort: &Cohort<E>, leg: Leg, from: AgentId, to: AgentId) -> (Body, Body) {
@@ -284,7 +338,7 @@ fn exchange<E: Engine>(
     bodies: &[Arrived],
     observer: &mut dyn Observer,
 ) -> Result<Done, RunError> {
-    let Some(stage) = run.plan().stage(round) else { return Ok(Done::Exchanged { stop: true }) };
+    let Some(stage) = run.plan().stage(round) else { return Ok(Done::Stopped) };
     for arrived in bodies {
         let Arrived { from, to, round: of, form, body } = arrived;
         if *of == round {
@@ -306,7 +360,7 @@ fn exchange<E: Engine>(
             run.record_memory(&plan, observer);
         }
     }
-    Ok(Done::Exchanged { stop: observer.stop() })
+    Ok(Done::Exchanged)
 }
 
 /// Records the memory that was agreed on after a task's last round.
@@ -332,24 +386,6 @@ fn grow_alone<E: Engine>(run: &mut Run<'_, E>, plan: &RoundPlan) -> Result<(), R
         run.adopt(agent, task, &growths)?;
     }
     Ok(())
-}
-
-fn finish<E: Engine>(
-    mut run: Run<'_, E>,
-    hosted: &[AgentId],
-    traffic: &Traffic,
-    missed: u64,
-    stopped: bool,
-) -> (Outcome, Cohort<E>) {
-    let tasks = run.plan().train_rounds.len();
-    if stopped {
-        run.end_task();
-    }
-    let outcome = run.outcome_mut();
-    outcome.stopped = stopped;
-    outcome.missed_exchanges = missed;
-    outcome.count(traffic, tasks);
-    run.finish(hosted)
 }
 
 /// Whether payloads go from here to the neighbour.

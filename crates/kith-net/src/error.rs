@@ -1,6 +1,6 @@
 //! Why a process could not run its agents.
 
-use kith_core::AgentId;
+use kith_core::{AgentId, TapeError};
 use kith_run::RunError;
 use thiserror::Error;
 
@@ -55,6 +55,23 @@ pub enum NetError {
         missing: Vec<u32>,
         /// What peers said that did not fit.
         refusals: String,
+    },
+    /// State to go on from cannot be read, or is of another run.
+    #[error("cannot go on from the state that was kept: {0}")]
+    State(#[from] TapeError),
+    /// State to go on from was kept before a round that this run does not have.
+    #[error("state was kept before round {round}; this run has {rounds} rounds")]
+    Replay {
+        /// The round.
+        round: u64,
+        /// Rounds of the run, as agents count them.
+        rounds: u64,
+    },
+    /// A process that was started anew found the run at its end.
+    #[error("agents {agents:?} came back too late: the others ended their run before these could join it")]
+    TooLate {
+        /// Hosted agents.
+        agents: Vec<u32>,
     },
     /// Nobody is left.
     #[error("all neighbours of agents {agents:?} are gone since round {round}: nobody is left to exchange with")]

@@ -12,8 +12,12 @@ const MOST: u64 = 100;
 pub enum Fault {
     /// Its bytes are no packet, or announce more than any packet has.
     Malformed,
-    /// It comes before the peer said who it is, or after it said something that does not fit.
+    /// It is not for this peer to say that now.
     Unknown,
+    /// What the peer says of itself does not fit.
+    Hello,
+    /// The state that it handed over is not of this run.
+    State,
     /// It is of another run.
     Run,
     /// Its sender or receiver is not who it may be.
@@ -35,6 +39,8 @@ pub(crate) enum Sentence {
     Tell,
     /// One too many.
     Drop,
+    /// It came after that, before the connection closed.
+    Again,
 }
 
 /// How many bad packets came from whom.
@@ -48,7 +54,8 @@ impl Faults {
         *count += 1;
         let first = *count == 1;
         match kinds.values().sum::<u64>() {
-            sum if sum >= MOST => Sentence::Drop,
+            MOST => Sentence::Drop,
+            sum if sum > MOST => Sentence::Again,
             _ if first => Sentence::Tell,
             _ => Sentence::Count,
         }
@@ -67,6 +74,7 @@ mod tests {
         assert_eq!(faults.count(peer, Fault::Round), Sentence::Tell);
         let last = (3..100).map(|_| faults.count(peer, Fault::Body)).last();
         assert_eq!(last, Some(Sentence::Drop));
+        assert_eq!(faults.count(peer, Fault::Round), Sentence::Again);
         assert_eq!(faults.count(PeerId::random(), Fault::Body), Sentence::Tell);
     }
 }

@@ -12,8 +12,8 @@ use crate::driver::form;
 
 /// An edge has at most one open exchange and one payload for later.
 const PER_EDGE: usize = 4;
-/// Frames of a task that has not begun here; others are sent again.
-const HELD: usize = 256;
+/// Frames of an edge that cannot be judged yet; others are sent again.
+const HELD_PER_EDGE: usize = 4;
 
 /// A frame as it came.
 pub(crate) type Held = (PeerId, AgentId, AgentId, Header, Body);
@@ -48,7 +48,8 @@ impl Inbox {
     }
 
     pub(crate) fn hold(&mut self, peer: PeerId, from: AgentId, to: AgentId, header: Header, body: Body) {
-        if self.held.len() < HELD {
+        let same = |held: &&Held| (held.1, held.2) == (from, to);
+        if self.held.iter().filter(same).count() < HELD_PER_EDGE {
             self.held.push((peer, from, to, header, body));
         }
     }

@@ -9,6 +9,7 @@
 mod board;
 mod codec;
 mod compute;
+mod cut;
 mod driver;
 mod error;
 mod faults;
@@ -16,14 +17,19 @@ mod identity;
 mod inbox;
 mod network;
 mod peers;
+mod settings;
 
 pub use board::{Board, Link, NeighbourStatus, Standing, Status};
-pub use compute::{Options, Settings, run};
+#[doc(hidden)]
+pub use codec::is_packet;
+pub use compute::run;
+pub use cut::Cut;
 pub use driver::{Notice, Tell};
 pub use error::NetError;
 pub use faults::Fault;
 pub use identity::Identity;
 pub use peers::{PeerEntry, PeersFile};
+pub use settings::{Options, Settings};
 
 /// How addresses of listed peers are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use libp2p::core::{muxing::StreamMuxerBox, transport::Transport as _};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
-use libp2p::request_response::{self, InboundFailure, Message, ProtocolSupport};
+use libp2p::request_response::{self, Message, ProtocolSupport};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
@@ -60,7 +60,7 @@ pub(crate) struct NetworkSettings {
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
     pub(crate) pre_shared: Option<[u8; 32]>,
-    pub(crate) limit: u32,
+    pub(crate) codec: Codec,
     pub(crate) discover: crate::Discover,
 }
 
@@ -108,7 +108,7 @@ fn behaviour(settings: &NetworkSettings) -> Result<Behaviour, NetError> {
         .with_max_established_incoming(Some(most))
         .with_max_established_per_peer(Some(2));
     let packets = request_response::Behaviour::with_codec(
-        Codec { limit: settings.limit },
+        settings.codec,
         [(PROTOCOL, ProtocolSupport::Full)],
         request_response::Config::default().with_request_timeout(REQUEST).with_max_concurrent_streams(256),
     );
@@ -192,14 +192,13 @@ fn handle(
         SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => tell(NetEvent::Down(peer_id)),
         SwarmEvent::Behaviour(BehaviourEvent::Packets(event)) => match event {
             request_response::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                if let Packet::Malformed(reason) = request {
+                    tell(NetEvent::Malformed(peer, reason));
+                    return 0;
+                }
                 // Sent even if the connection is gone by now: then there is nobody to tell.
                 let _ = swarm.behaviour_mut().packets.send_response(channel, ());
                 tell(NetEvent::Packet(peer, request));
-            }
-            request_response::Event::InboundFailure { peer, error: InboundFailure::Io(error), .. }
-                if error.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                tell(NetEvent::Malformed(peer, error.to_string()));
             }
             request_response::Event::Message { message: Message::Response { .. }, .. }
             | request_response::Event::OutboundFailure { .. } => return 1,

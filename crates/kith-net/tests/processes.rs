@@ -3,113 +3,18 @@
 #[path = "../../kith-sim/tests/common/mod.rs"]
 #[allow(dead_code, reason = "the simulator's tests use more of it")]
 mod common;
+#[allow(dead_code, reason = "tests of faults use more of it")]
+mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use common::Small;
 use kith_core::{AgentId, Digest, Round};
 use kith_method::Preset;
-use kith_net::{Discover, Identity, NetError, Notice, PeerEntry, PeersFile, Settings};
-use kith_run::{Observer, Outcome, Work, senders};
-
-/// Everyone's digests by round, and when to stop.
-#[derive(Default)]
-struct Watch {
-    digests: BTreeMap<(Round, AgentId), Digest>,
-    stop_after: Option<Round>,
-    last: Round,
-}
-
-impl Observer for Watch {
-    fn wants_digests(&self) -> bool {
-        true
-    }
-
-    fn digest(&mut self, round: Round, agent: AgentId, digest: Digest) {
-        self.digests.insert((round, agent), digest);
-        self.last = round;
-    }
-
-    fn stop(&mut self) -> bool {
-        self.stop_after.is_some_and(|round| self.last >= round)
-    }
-}
-
-/// Settings of processes that host these agents each, at addresses of their own.
-fn settings(port: u64, hosted: &[&[u32]]) -> Vec<Settings> {
-    let identities: Vec<Identity> = hosted.iter().map(|_| Identity::generate()).collect();
-    let address = |place: usize| format!("/memory/{}", port + place as u64);
-    let entry = |(place, agents): (usize, &&[u32])| PeerEntry {
-        agents: agents.to_vec(),
-        id: identities[place].peer_id(),
-        address: Some(address(place)),
-    };
-    let peers = PeersFile { peers: hosted.iter().enumerate().map(entry).collect() };
-    let of = |(place, agents): (usize, &&[u32])| Settings {
-        identity: identities[place].clone(),
-        hosted: agents.iter().copied().map(AgentId).collect(),
-        listen: vec![address(place)],
-        peers: peers.clone(),
-        pre_shared: None,
-        discover: Discover::Listed,
-        run: Digest::of(b"a run"),
-        instance: 1,
-        engine: "cpu".to_owned(),
-        deadline: Duration::from_secs(60),
-        retransmit: Duration::from_secs(20),
-        start: Duration::from_secs(60),
-        options: kith_net::Options::default(),
-    };
-    hosted.iter().enumerate().map(of).collect()
-}
-
-fn process(
-    small: &Small,
-    work: &Work<'_>,
-    settings: Settings,
-    watch: &mut Watch,
-    notices: &Mutex<Vec<Notice>>,
-) -> Result<Outcome, NetError> {
-    let hosted = settings.hosted.clone();
-    let engine = small.engine(work.network).hosting(hosted.iter().copied().chain(senders(work.graph, &hosted)));
-    let tell = |notice| notices.lock().expect("nobody panics").push(notice);
-    kith_net::run(engine, work.clone(), settings, &tell, watch).map(|(outcome, _)| outcome)
-}
-
-type Left = (Result<Outcome, NetError>, Watch, Vec<Notice>);
-
-/// Runs all processes, each on threads of its own.
-fn together(small: &Small, all: Vec<Settings>, stops: &[(usize, Round)]) -> Vec<Left> {
-    small.with(|work| {
-        std::thread::scope(|scope| {
-            let spawn = |(place, settings): (usize, Settings)| {
-                let work = work.clone();
-                let stop_after = stops.iter().find(|(at, _)| *at == place).map(|(_, round)| *round);
-                scope.spawn(move || {
-                    let (mut watch, notices) = (Watch { stop_after, ..Watch::default() }, Mutex::default());
-                    let outcome = process(small, &work, settings, &mut watch, &notices);
-                    (outcome, watch, notices.into_inner().expect("nobody panics"))
-                })
-            };
-            let threads: Vec<_> = all.into_iter().enumerate().map(spawn).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no process panics")).collect()
-        })
-    })
-}
-
-fn small(preset: Preset) -> Small {
-    let mut small = Small { graph: "ring:6", tasks: 2, ..Small::new(preset) };
-    small.train.rounds_per_task = Some(6);
-    if let Some(memory) = &mut small.parts.memory {
-        memory.consensus_rounds = 2;
-    }
-    small
-}
-
-const ALONE: [&[u32]; 6] = [&[0], &[1], &[2], &[3], &[4], &[5]];
-const BY_THREE: [&[u32]; 2] = [&[0, 1, 2], &[3, 4, 5]];
+use kith_net::{Identity, NetError, Notice};
+use kith_run::Outcome;
+use support::{ALONE, BY_THREE, Watch, settings, small, together};
 
 /// Bytes of payloads, of all agents together.
 fn payloads(outcome: &Outcome) -> f64 {

@@ -258,8 +258,15 @@ impl Agent {
             }
             Input::LinkUp(peer) => {
                 if let Some(edge) = self.position(peer) {
-                    self.edges[edge].up = true;
-                    self.edges[edge].unbroken_since = None;
+                    let edge = &mut self.edges[edge];
+                    (edge.up, edge.unbroken_since) = (true, None);
+                    // What was on its way when the link went down is lost: it goes again at once.
+                    if let Some(open) = &mut edge.open {
+                        open.send_again = now;
+                    }
+                    if let Some((_, at)) = &mut edge.basis {
+                        *at = now;
+                    }
                 }
                 self.advance(now, out);
             }

@@ -1,7 +1,7 @@
 //! What two processes tell each other before the first frame.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use kith_core::{AgentId, Digest};
+use kith_core::{AgentId, Digest, Round};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -26,6 +26,12 @@ pub struct Hello {
     pub engine: String,
     /// The agents that it hosts, ascending.
     pub agents: Vec<AgentId>,
+    /// The round at which they begin: 0, or a checkpoint's.
+    pub begins: Round,
+    /// The round that the sender's agents are in, once they have begun.
+    pub under_way: Option<Round>,
+    /// The start of the receiver's process that the sender runs with, as far as it knows. Another one has no part in the run yet.
+    pub knows: Option<u64>,
 }
 
 /// Why two processes cannot run together.
@@ -69,7 +75,34 @@ impl Hello {
     /// The hello of this version.
     #[must_use]
     pub fn new(run: Digest, instance: u64, engine: String, agents: Vec<AgentId>) -> Self {
-        Self { version: PROTOCOL_VERSION, run: run.0, instance, engine, agents }
+        Self {
+            version: PROTOCOL_VERSION,
+            run: run.0,
+            instance,
+            engine,
+            agents,
+            begins: Round(0),
+            under_way: None,
+            knows: None,
+        }
+    }
+
+    /// The hello of a process whose agents begin at this round.
+    #[must_use]
+    pub fn beginning(self, begins: Round) -> Self {
+        Self { begins, ..self }
+    }
+
+    /// The hello to a process of which this start is known, by one that is in this round, or has not begun.
+    #[must_use]
+    pub fn knowing(self, under_way: Option<Round>, knows: Option<u64>) -> Self {
+        Self { under_way, knows, ..self }
+    }
+
+    /// Whether the run goes on at the sender's without the process that says `own`.
+    #[must_use]
+    pub fn goes_on_without(&self, own: &Self) -> bool {
+        self.under_way.is_some() && self.knows != Some(own.instance)
     }
 
     /// Whether a peer that says `other` can run with us; `expected` are the agents that we think it hosts.
@@ -126,6 +159,9 @@ mod tests {
     #[test]
     fn a_hello_comes_back_and_every_difference_is_named_with_both_values() {
         let hello = Hello::new(Digest::of(b"one"), 1, "cpu".to_owned(), vec![AgentId(1), AgentId(2)]);
+        let running = hello.clone().knowing(Some(Round(7)), Some(3));
+        assert!(running.goes_on_without(&hello) && !hello.goes_on_without(&running));
+        assert!(!hello.clone().knowing(Some(Round(7)), Some(1)).goes_on_without(&hello));
         let bytes = hello.encode().expect("it encodes");
         assert_eq!(Hello::decode(&bytes).expect("it decodes"), hello);
         assert_eq!(hello.check(&hello, &[AgentId(1), AgentId(2)]), Ok(()));

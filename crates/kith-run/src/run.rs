@@ -174,6 +174,24 @@ impl<'a, E: Engine> Run<'a, E> {
         Ok(())
     }
 
+    /// The task under way, as it stands, for an agent that comes back without state of its own: see [`Run::rejoin`].
+    #[must_use]
+    pub fn hand_over(&mut self, agent: AgentId) -> Vec<u8> {
+        self.cohort.hand_over(agent)
+    }
+
+    /// Begins a task in the middle, with what another process handed over.
+    ///
+    /// # Errors
+    /// State of another run, with which nothing can be done; and as [`Run::begin`].
+    pub fn rejoin(&mut self, task: TaskId, bytes: &[u8]) -> Result<(), RunError> {
+        let failed = |source| RunError::Method { task, source };
+        let handover = self.cohort.read_handover(bytes).map_err(failed)?;
+        self.cohort.remember(&handover);
+        self.begin(task)?;
+        self.cohort.take_rows(&handover).map_err(failed)
+    }
+
     fn data(&self, task: TaskId) -> &'a TaskData {
         &self.work.scenario.tasks[task.index()]
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kith_core::{AgentId, Round, TaskId};
+use kith_core::{AgentId, Round, Tape, TapeError, TaskId};
 use kith_protocol::FrameKind;
 
 /// Bytes that one agent sent in one task, by what they were for. Frames count whole, headers included.
@@ -71,6 +71,23 @@ impl Traffic {
             FrameKind::Basis => sent.basis += bytes,
             FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => sent.control += bytes,
         }
+    }
+
+    /// Writes what was counted to a tape, or reads it back. Not which payloads went last: an edge begins anew where a process does.
+    ///
+    /// # Errors
+    /// What the tape says, and counts of another run.
+    pub fn carry(&mut self, tape: &mut Tape<'_>) -> Result<(), TapeError> {
+        let Self { tasks, sent, last: _, received, dropped } = self;
+        tape.agree("tasks of counted bytes", *tasks as u64)?;
+        tape.agree("counts of bytes", sent.len() as u64)?;
+        for Sent { training, training_full, consensus, basis, control } in sent {
+            [training, training_full, consensus, basis, control]
+                .into_iter()
+                .try_for_each(|count| tape.number(count))?;
+        }
+        tape.number(received)?;
+        tape.number(dropped)
     }
 
     /// State for an agent that comes back was sent and arrived.

@@ -305,6 +305,24 @@ impl LayerMemory {
         tape.agree_digest("digest of a memory", self.digest())
     }
 
+    /// The whole memory as one growth of an empty one: what an agent is given that missed the growths. Exact for memories
+    /// that grew by rounded growths only.
+    #[must_use]
+    pub fn whole(&self) -> Growth {
+        Growth { base_rank: 0, columns: self.basis.clone(), importance: self.importance.clone() }
+    }
+
+    /// The memory that [`LayerMemory::whole`] was taken of, after `tasks` growths.
+    ///
+    /// # Errors
+    /// As [`LayerMemory::grow`].
+    pub fn restored(whole: &Growth, tasks: usize) -> Result<Self, SubspaceError> {
+        let mut memory = Self::new(whole.dimension());
+        memory.grow(whole)?;
+        memory.tasks = tasks;
+        Ok(memory)
+    }
+
     /// A digest of the sizes and of the `f32` bits of basis and importances: equal for memories that are.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -51,7 +51,7 @@ impl<B> Extra<B> {
     }
 
     /// Every block that is there.
-    pub(super) fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
+    pub(crate) fn blocks(&mut self) -> impl Iterator<Item = &mut B> {
         let Self { anchor, tracker, correction, error, across, contrast, update, relay, push, adaptive } = self;
         let pair = tracker.iter_mut().flat_map(|(y, previous)| [y, previous]);
         let across = across.iter_mut().flat_map(Across::blocks);

@@ -11,7 +11,27 @@ use crate::network::Command;
 impl Driver<'_> {
     pub(super) fn settle_local(&mut self) {
         while let Some((agent, input)) = self.local.pop_front() {
-            self.handle(agent, input);
+            let passes = match input {
+                Input::Received { from, .. } => !self.cut.contains(&(agent, from)),
+                _ => true,
+            };
+            if passes {
+                self.handle(agent, input);
+            }
+        }
+    }
+
+    /// Cuts and mends an agent's links as planned, when it begins a round. Each end does so for itself.
+    fn strike(&mut self, agent: AgentId, round: Round) {
+        for neighbour in &self.sides.around[&agent] {
+            let (peer, edge) = (neighbour.id, (agent, neighbour.id));
+            let is_cut = self.cuts.iter().any(|cut| cut.holds(agent, peer, round));
+            let reached = self.sides.hosts.get(&peer).is_none_or(|host| self.sides.processes[host].greeted);
+            if is_cut && self.cut.insert(edge) {
+                self.local.push_back((agent, Input::LinkDown(peer)));
+            } else if !is_cut && self.cut.remove(&edge) && reached {
+                self.local.push_back((agent, Input::LinkUp(peer)));
+            }
         }
     }
 
@@ -23,7 +43,8 @@ impl Driver<'_> {
         }
         for output in out {
             match output {
-                Output::Compute { .. } => {
+                Output::Compute { round, .. } => {
+                    self.strike(agent, round);
                     self.asked.insert(agent);
                 }
                 Output::Mix { round, fresh, opened, late } => {
@@ -36,6 +57,9 @@ impl Driver<'_> {
     }
 
     fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
         let Some(&peer) = self.sides.hosts.get(&to) else {
             self.local.push_back((to, Input::Received { from, kind, round, task, next }));
             return;
@@ -63,7 +87,7 @@ impl Driver<'_> {
         let training = self.plan.stage(round).is_some_and(|stage| stage.kind == RoundKind::Train);
         let head = HEADER_LEN as u64;
         let (bytes, full) = (body.len() as u64 + head, self.bytes.1 + head);
-        self.traffic.sent(from, to, task, kind, round, training, bytes, full);
+        self.traffic().sent(from, to, task, kind, round, training, bytes, full);
         self.board.sent(peer, bytes);
         // A queue that is full loses the frame, and the agent sends it again.
         let _ = self.commands.try_send(Command::Send(peer, Packet::Frame { from, to, header, body }));

@@ -20,7 +20,9 @@ impl Driver<'_> {
             Event::Net(NetEvent::Up(peer)) => {
                 if let Some(process) = self.sides.processes.get_mut(&peer) {
                     process.up = true;
-                    let _ = self.commands.try_send(Command::Send(peer, Packet::Hello(self.hello.clone())));
+                    let under_way = self.started.then_some(self.current);
+                    let hello = self.hello.clone().knowing(under_way, process.instance);
+                    let _ = self.commands.try_send(Command::Send(peer, Packet::Hello(hello)));
                 }
             }
             Event::Net(NetEvent::Down(peer)) => self.gone(peer),
@@ -28,6 +30,11 @@ impl Driver<'_> {
             Event::Net(NetEvent::Packet(peer, packet)) => match packet {
                 Packet::Hello(hello) => self.greet(peer, &hello),
                 Packet::Frame { from, to, header, body } => self.frame(peer, from, to, header, body),
+                Packet::Malformed(reason) => self.bad(peer, Fault::Malformed, reason),
+                Packet::UnderWay(round) => self.under_way(peer, round),
+                Packet::Ask(task) => self.asked_for_state(peer, task),
+                Packet::State { round, body } => self.state(peer, round, body),
+                Packet::Joins(round) => self.joins(peer, round),
                 Packet::Bye => {
                     if let Some(process) = self.sides.processes.get_mut(&peer) {
                         process.left = true;
@@ -40,23 +47,43 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Something bad came from a peer.
     pub(super) fn bad(&mut self, peer: PeerId, fault: Fault, reason: String) {
         let Some(process) = self.sides.processes.get(&peer) else { return };
-        let agents = process.agents.clone();
+        let notice = Notice::Bad(process.agents.clone(), fault, reason);
+        self.count(peer, fault, notice);
+    }
+
+    /// Counts a fault. The first of its kind from a peer is told; one too many, and nobody speaks to it any more.
+    pub(super) fn count(&mut self, peer: PeerId, fault: Fault, notice: Notice) {
         self.board.bad(peer, fault);
         match self.faults.count(peer, fault) {
             Sentence::Count => {}
-            Sentence::Tell => (self.tell)(Notice::Bad(agents, fault, reason)),
+            Sentence::Tell => (self.tell)(notice),
+            Sentence::Again => {
+                let _ = self.commands.try_send(Command::Drop(peer));
+            }
             Sentence::Drop => {
                 let _ = self.commands.try_send(Command::Drop(peer));
-                self.board.link(peer, Link::Dropped);
-                (self.tell)(Notice::Dropped(agents));
+                let agents = self.sides.processes.get(&peer).map(|process| process.agents.clone());
                 self.gone(peer);
+                self.board.link(peer, Link::Dropped);
+                (self.tell)(Notice::Dropped(agents.unwrap_or_default()));
             }
         }
     }
 
+    /// Frames that could not be judged when they came.
+    pub(super) fn judge_held(&mut self) {
+        for (peer, from, to, header, body) in self.inbox.held() {
+            self.frame(peer, from, to, header, body);
+        }
+    }
+
     pub(super) fn frame(&mut self, peer: PeerId, from: AgentId, to: AgentId, header: Header, body: Body) {
+        if self.cut.contains(&(to, from)) {
+            return;
+        }
         match self.judge(peer, from, to, &header, &body) {
             Err((fault, reason)) => self.bad(peer, fault, reason),
             Ok(Verdict::Wait) => self.inbox.hold(peer, from, to, header, body),

@@ -18,12 +18,9 @@ impl Driver<'_> {
         header: &Header,
         body: &Body,
     ) -> Result<Verdict, (Fault, String)> {
-        let unknown = || (Fault::Unknown, "a frame from a peer that has not said who it is".to_owned());
+        let unknown =
+            || (Fault::Unknown, "a frame from a peer with whom no agent of this process has an edge".to_owned());
         let process = self.sides.processes.get(&peer).ok_or_else(unknown)?;
-        if !process.greeted {
-            // Streams of a connection overtake each other: before the start, its hello may be right behind.
-            return if self.started { Err(unknown()) } else { Ok(Verdict::Wait) };
-        }
         if header.run != self.run {
             return Err((Fault::Run, format!("a frame of run {:016x}; this is {:016x}", header.run, self.run)));
         }
@@ -33,6 +30,10 @@ impl Driver<'_> {
                 Fault::Agent,
                 format!("a frame from agent {from} to agent {to}, between whom this peer has no edge"),
             ));
+        }
+        if !process.greeted {
+            // Streams of a connection overtake each other: what the peer has to say first may be right behind.
+            return Ok(Verdict::Wait);
         }
         if matches!(header.kind, FrameKind::Basis | FrameKind::BasisAck) {
             return self.judge_basis(header, body).map_err(|reason| (Fault::Basis, reason));
@@ -74,15 +75,20 @@ impl Driver<'_> {
         if !self.plan.agrees_after(header.task) {
             return Err(format!("a basis of task {}, after which none is agreed on", header.task));
         }
-        if header.kind == FrameKind::Basis && !self.adopted.contains(&header.task) {
-            let growths = kith_method::decode_basis(&self.layout, body).map_err(|error| error.to_string())?;
-            let now = self.plan.stage(self.current).map_or(header.task, |stage| stage.task);
-            let fits = growths.iter().zip(&self.ranks).all(|(growth, rank)| growth.base_rank() == *rank);
-            if header.task == now && !self.ranks.is_empty() && !fits {
-                return Err(format!("a basis that does not continue the memory of ranks {:?}", self.ranks));
-            }
+        let known = self.adopted.contains(&header.task) || self.bases.contains_key(&header.task);
+        if header.kind == FrameKind::BasisAck || known {
+            return Ok(Verdict::Accept);
         }
-        Ok(Verdict::Accept)
+        match &self.basis_spec {
+            Some((task, spec)) if *task == header.task => {
+                spec.check(body).map_err(|error| error.to_string())?;
+                Ok(Verdict::Accept)
+            }
+            // Its sender is a task ahead, or this process has not begun its first round.
+            Some((task, _)) if header.task.0 == task.0 + 1 => Ok(Verdict::Wait),
+            None => Ok(Verdict::Wait),
+            Some((task, _)) => Err(format!("a basis of task {} in task {task}", header.task)),
+        }
     }
 }
 

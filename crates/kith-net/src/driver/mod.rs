@@ -4,30 +4,33 @@ mod agents;
 mod arrivals;
 mod judge;
 mod notice;
+mod rejoin;
 mod sides;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kith_core::{AgentId, Calendar, Layout, Round, TaskId};
+use kith_core::{AgentId, Calendar, Round, TaskId};
 use kith_engine::Engine;
-use kith_method::PayloadSpec;
+use kith_method::{BasisSpec, PayloadSpec};
 use kith_protocol::{Agent, Config, Hello, Input, Neighbour, Plan, Time};
 use kith_run::{Row, Run, Traffic};
+use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use crate::codec::{Body, Packet};
-use crate::compute::{Done, Job, Settings};
+use crate::compute::{Done, Job, Start};
 use crate::faults::Faults;
 use crate::network::{Command, NetEvent};
-use crate::{Board, NetError, Standing, inbox::Inbox};
+use crate::{Board, Cut, NetError, Settings, Standing, inbox::Inbox};
 
 pub(crate) use judge::form;
 pub use notice::{Notice, Tell};
+use rejoin::{Coming, follow};
 use sides::Process;
 pub(crate) use sides::Sides;
 
@@ -41,7 +44,6 @@ pub(crate) enum Event {
 
 /// What is left when the run is over.
 pub(crate) struct Ended {
-    pub(crate) traffic: Traffic,
     pub(crate) missed: u64,
     pub(crate) stopped: bool,
 }
@@ -51,7 +53,6 @@ pub(crate) struct Driver<'t> {
     sides: Sides,
     agents: BTreeMap<AgentId, Agent>,
     plan: Plan,
-    layout: Layout,
     leader: AgentId,
     everyone: u32,
     hello: Hello,
@@ -75,12 +76,26 @@ pub(crate) struct Driver<'t> {
     spec: Option<(TaskId, PayloadSpec)>,
     bytes: (u64, u64),
     basis: u64,
-    ranks: Vec<usize>,
+    /// What a basis must continue, and after which task.
+    basis_spec: Option<(TaskId, BasisSpec)>,
     bases: BTreeMap<TaskId, Body>,
     adopted: BTreeSet<TaskId>,
     task_ended: Instant,
     faults: Faults,
-    traffic: Traffic,
+    traffic: Arc<Mutex<Traffic>>,
+    calendar: Option<Arc<dyn Calendar>>,
+    cuts: Vec<Cut>,
+    /// Edges that are cut now, at the end of the first.
+    cut: BTreeSet<(AgentId, AgentId)>,
+    /// Whether there was state to go on from.
+    resumed: bool,
+    coming: Option<Coming>,
+    /// The round at which this process came back.
+    joined: Option<Round>,
+    /// Processes that want to come back, with the task of which they have state.
+    asks: BTreeMap<PeerId, Option<TaskId>>,
+    /// For whom state is being made.
+    handing: Option<PeerId>,
     alone: Option<Instant>,
     stopping: bool,
     commands: mpsc::Sender<Command>,
@@ -95,8 +110,8 @@ impl<'t> Driver<'t> {
         sides: Sides,
         run: &Run<'_, E>,
         settings: &Settings,
-        commands: mpsc::Sender<Command>,
-        jobs: SyncSender<Job>,
+        start: &Start,
+        (commands, jobs): (mpsc::Sender<Command>, SyncSender<Job>),
         tell: Tell<'t>,
     ) -> Self {
         let plan = run.plan().clone();
@@ -110,12 +125,7 @@ impl<'t> Driver<'t> {
                 deadline: nanoseconds(settings.deadline),
                 retransmit: nanoseconds(settings.retransmit),
             };
-            let agent = Agent::new(config);
-            let agent = match &calendar {
-                Some(calendar) => agent.following(Arc::clone(calendar)),
-                None => agent,
-            };
-            (id, agent)
+            (id, follow(Agent::new(config), calendar.as_ref()))
         };
         let board = settings.options.board.clone().unwrap_or_default();
         sides.processes.iter().for_each(|(peer, process)| board.list(*peer, &process.agents));
@@ -124,17 +134,17 @@ impl<'t> Driver<'t> {
         Self {
             agents: sides.around.iter().map(machine).collect(),
             sides,
-            layout: run.cohort().layout().clone(),
             leader: AgentId(run.work().parts.memory.as_ref().map_or(0, |memory| memory.leader)),
             everyone: everyone as u32,
-            hello: Hello::new(settings.run, settings.instance, settings.engine.clone(), settings.hosted.clone()),
+            hello: Hello::new(settings.run, settings.instance, settings.engine.clone(), settings.hosted.clone())
+                .beginning(start.round),
             run: settings.run.short(),
             deadline: settings.deadline,
             start: settings.start,
             began: now,
             started: false,
             busy: false,
-            current: Round(0),
+            current: start.round,
             computed: false,
             asked: BTreeSet::new(),
             rows: BTreeMap::new(),
@@ -145,12 +155,20 @@ impl<'t> Driver<'t> {
             spec: None,
             bytes: (0, 0),
             basis: 0,
-            ranks: Vec::new(),
+            basis_spec: None,
             bases: BTreeMap::new(),
             adopted: BTreeSet::new(),
             task_ended: now,
             faults: Faults::default(),
-            traffic: Traffic::new(everyone, plan.train_rounds.len()),
+            traffic: Arc::clone(&start.traffic),
+            calendar,
+            cuts: settings.options.cuts.clone(),
+            cut: BTreeSet::new(),
+            resumed: settings.options.resume.is_some(),
+            coming: None,
+            joined: None,
+            asks: BTreeMap::new(),
+            handing: None,
             plan,
             alone: None,
             stopping: false,
@@ -160,6 +178,11 @@ impl<'t> Driver<'t> {
             board,
             stop: settings.options.stop.clone(),
         }
+    }
+
+    /// Bytes by agent and task; the compute thread looks at them only to keep them.
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Time {
@@ -182,7 +205,7 @@ impl<'t> Driver<'t> {
         self.leave();
         self.board.stands(Standing::Ended);
         let missed = self.agents.values().map(Agent::missed).sum();
-        Ok(Ended { traffic: self.traffic, missed, stopped: self.stopping })
+        Ok(Ended { missed, stopped: self.stopping })
     }
 
     /// Waits for the next event or for an agent's time.
@@ -224,11 +247,11 @@ impl<'t> Driver<'t> {
         if self.started {
             return Ok(());
         }
-        if self.sides.processes.values().all(|process| process.greeted) {
-            self.started = true;
-            self.board.stands(Standing::Running);
+        let comes_back = self.comes_back()?;
+        if !comes_back && self.sides.processes.values().all(|process| process.greeted) {
+            self.start_at(self.current);
             let agents: Vec<AgentId> = self.agents.keys().copied().collect();
-            agents.into_iter().for_each(|agent| self.handle(agent, Input::Start(Round(0))));
+            agents.into_iter().for_each(|agent| self.handle(agent, Input::Start(self.current)));
             return Ok(());
         }
         self.stopping |= self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));

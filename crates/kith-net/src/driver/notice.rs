@@ -1,6 +1,6 @@
 //! What a process has to say while it runs.
 
-use kith_core::AgentId;
+use kith_core::{AgentId, Round};
 
 use crate::faults::Fault;
 
@@ -14,6 +14,8 @@ pub enum Notice {
     Connected(Vec<AgentId>),
     /// The process of these agents is gone; why, if it said so.
     Gone(Vec<AgentId>),
+    /// These agents, of another process or of this one, were away and take part again from this round on.
+    Rejoined(Vec<AgentId>, Round),
     /// The process of these agents does not fit.
     Refused(Vec<AgentId>, String),
     /// The process of these agents sent something bad for the first time.

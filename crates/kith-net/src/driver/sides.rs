@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kith_core::AgentId;
+use kith_core::{AgentId, Round};
 use kith_protocol::{Hello, Input, Neighbour};
 use libp2p::PeerId;
 
 use super::{Driver, Notice};
+use crate::faults::Fault;
 use crate::peers::Peer;
 use crate::{Link, NetError};
 
@@ -28,6 +29,10 @@ pub(super) struct Process {
     /// It said that it leaves.
     pub(super) left: bool,
     pub(super) refused: Option<String>,
+    /// It was started anew while the run goes on, with this start, and has not joined yet.
+    pub(super) returning: Option<u64>,
+    /// It says that the run goes on without this process.
+    pub(super) under_way: bool,
 }
 
 impl Sides {
@@ -49,6 +54,8 @@ impl Sides {
                     greeted: false,
                     left: false,
                     refused: None,
+                    returning: None,
+                    under_way: false,
                 });
             }
         }
@@ -62,25 +69,47 @@ impl Sides {
 
 impl Driver<'_> {
     pub(super) fn greet(&mut self, peer: PeerId, hello: &Hello) {
-        let Some(process) = self.sides.processes.get_mut(&peer) else { return };
-        let agents = process.agents.clone();
-        let mut fits = self.hello.check(hello, &agents).map_err(|error| error.to_string());
-        if self.started && process.instance.is_some_and(|instance| instance != hello.instance) {
-            fits = Err("it was started anew while the run goes on, without its state".to_owned());
-        }
-        match fits {
-            Ok(()) => {
-                process.instance = Some(hello.instance);
-                if !std::mem::replace(&mut process.greeted, true) {
-                    self.board.link(peer, Link::Up);
-                    (self.tell)(Notice::Connected(agents.clone()));
-                    self.links(&agents, Input::LinkUp);
-                }
-            }
-            Err(reason) => {
+        let Some(process) = self.sides.processes.get(&peer) else { return };
+        let fits = self.hello.check(hello, &process.agents).map_err(|error| error.to_string());
+        if let Err(reason) = fits.and_then(|()| self.same_task(hello)) {
+            let agents = process.agents.clone();
+            if let Some(process) = self.sides.processes.get_mut(&peer) {
                 process.refused = Some(reason.clone());
-                (self.tell)(Notice::Refused(agents, reason.clone()));
             }
+            self.count(peer, Fault::Hello, Notice::Refused(agents, reason));
+        } else if self.started && process.instance != Some(hello.instance) {
+            // Whatever was under way with it is forgotten there.
+            self.gone(peer);
+            self.returns(peer, hello.instance);
+        } else {
+            if let Some(process) = self.sides.processes.get_mut(&peer) {
+                process.under_way |= !self.started && hello.goes_on_without(&self.hello);
+            }
+            self.connect(peer, hello.instance);
+        }
+    }
+
+    /// Before the start: agents that begin in different tasks have nothing to tell each other.
+    fn same_task(&self, hello: &Hello) -> Result<(), String> {
+        let task = |round: Round| self.plan.stage(round).map(|stage| stage.task.0);
+        let (own, other) = (self.hello.begins, hello.begins);
+        if self.started || task(own) == task(other) {
+            return Ok(());
+        }
+        Err(format!("it would go on from round {other}, this process from round {own}, which are not of one task"))
+    }
+
+    /// A process takes part from now on.
+    pub(super) fn connect(&mut self, peer: PeerId, instance: u64) {
+        let Some(process) = self.sides.processes.get_mut(&peer) else { return };
+        process.instance = Some(instance);
+        (process.left, process.returning) = (false, None);
+        if !std::mem::replace(&mut process.greeted, true) {
+            let agents = process.agents.clone();
+            self.board.link(peer, Link::Up);
+            (self.tell)(Notice::Connected(agents.clone()));
+            self.links(&agents, Input::LinkUp);
+            self.judge_held();
         }
     }
 
@@ -103,7 +132,8 @@ impl Driver<'_> {
         let here: Vec<AgentId> = self.agents.keys().copied().collect();
         for agent in here {
             for &other in others {
-                if self.sides.around[&agent].iter().any(|neighbour| neighbour.id == other) {
+                let joined = self.sides.around[&agent].iter().any(|neighbour| neighbour.id == other);
+                if joined && !self.cut.contains(&(agent, other)) {
                     self.handle(agent, input(other));
                 }
             }

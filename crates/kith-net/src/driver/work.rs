@@ -11,8 +11,10 @@ use crate::codec::Body;
 use crate::compute::{Arrived, Bodies, Done, Job, sends};
 
 impl Driver<'_> {
-    fn ask(&mut self, job: Job) {
+    pub(super) fn ask(&mut self, job: Job) {
         self.busy = self.jobs.send(job).is_ok();
+        // Whoever did the arithmetic is gone.
+        self.stopping |= !self.busy;
     }
 
     /// Hands out what can be worked on.
@@ -29,6 +31,9 @@ impl Driver<'_> {
         if let Some(stage) = ended.filter(|stage| !self.adopted.contains(&stage.task)) {
             self.schedule_basis(stage.task, before);
         } else if self.asked.len() == self.agents.len() && self.plan.stage(self.current).is_some() {
+            if self.hand_over() {
+                return;
+            }
             self.asked.clear();
             let outside = |(&from, neighbours): (&AgentId, &Vec<Neighbour>)| {
                 let to = neighbours.iter().filter(|one| self.sides.hosts.contains_key(&one.id) && sends(one.way));
@@ -106,25 +111,25 @@ impl Driver<'_> {
     pub(super) fn done(&mut self, done: Done) {
         self.busy = false;
         match done {
-            Done::Computed { bodies, spec, bytes, basis, ranks } => {
+            Done::Computed { bodies, spec, bytes, basis, basis_spec } => {
                 let task = self.plan.stage(self.current).map_or(TaskId(0), |stage| stage.task);
                 self.spec = Some((task, spec));
-                (self.bytes, self.basis, self.ranks, self.computed) = (bytes, basis, ranks, true);
+                (self.bytes, self.basis, self.computed) = (bytes, basis, true);
+                if let Some(spec) = basis_spec {
+                    self.basis_spec = Some((task, *spec));
+                }
                 self.keep(bodies);
                 let agents: Vec<AgentId> = self.agents.keys().copied().collect();
                 agents.into_iter().for_each(|agent| self.handle(agent, Input::Computed));
-                for (peer, from, to, header, body) in self.inbox.held() {
-                    self.frame(peer, from, to, header, body);
-                }
+                self.judge_held();
             }
-            Done::Exchanged { stop } => {
+            Done::Exchanged => {
                 self.current = self.current.next();
                 self.computed = false;
                 self.task_ended = Instant::now();
                 if let Some(stage) = self.plan.stage(self.current) {
                     self.board.reached(self.current, stage.task);
                 }
-                self.stopping |= stop;
             }
             Done::Led { task, basis } => {
                 self.bases.insert(task, basis);
@@ -138,7 +143,9 @@ impl Driver<'_> {
             Done::Adopted { task } => {
                 self.adopted.insert(task);
             }
-            Done::Failed => self.stopping = true,
+            Done::HandedOver { body } => self.handed_over(body),
+            Done::Joined { fits } => self.read_state(fits),
+            Done::Stopped | Done::Failed => self.stopping = true,
         }
     }
 

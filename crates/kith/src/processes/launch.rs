@@ -142,11 +142,12 @@ impl Launch<'_> {
                 return Err(error.into());
             }
         };
-        let ended = supervision.watch()?;
+        let ended = supervision.watch();
         for folder in &folders {
             // A key is of no use without its process.
             let _ = std::fs::remove_file(folder.join(KEY));
         }
+        let ended = ended?;
         let folders = folders.into_iter().zip(cohorts).collect();
         Ok(AllLeft { parts, folders, lost: ended.lost, wall: Some(ended.wall) })
     }

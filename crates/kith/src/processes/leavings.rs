@@ -62,7 +62,11 @@ impl Leavings {
     /// # Errors
     /// No processes, and some that are not of one run.
     pub fn find(root: &Path) -> Result<Self, LeavingsError> {
-        let processes = processes(root)?;
+        let mut processes = processes(root)?;
+        // A process that was killed and started again in another directory counts once: as it came to its end.
+        let ended = processes.iter().filter(|(_, file)| file.ended.is_some());
+        let ended: Vec<AgentId> = ended.flat_map(|(_, file)| file.agents.clone()).collect();
+        processes.retain(|(_, file)| file.ended.is_some() || !file.agents.iter().any(|agent| ended.contains(agent)));
         let (first, one) = &processes[0];
         for (other, file) in &processes {
             let hashes = (one.experiment_hash.to_string(), file.experiment_hash.to_string());

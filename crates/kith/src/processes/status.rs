@@ -222,6 +222,7 @@ pub(crate) fn words(notice: &Notice) -> Option<String> {
         Notice::Listening(address) => format!("listening on {address}"),
         Notice::Connected(agents) => format!("connected to the process of {}", named(agents)),
         Notice::Gone(agents) => format!("the process of {} is gone", named(agents)),
+        Notice::Rejoined(agents, round) => format!("back again from round {round} on: {}", named(agents)),
         Notice::Refused(agents, reason) => format!("the process of {} does not fit: {reason}", named(agents)),
         Notice::Bad(agents, fault, reason) => {
             let what = format!("{fault:?}").to_lowercase();

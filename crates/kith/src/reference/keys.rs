@@ -77,6 +77,11 @@ impl Place<'_> {
         }
     }
 
+    /// Whether its keys stand in braces, where there are no headers.
+    fn in_braces(&self) -> bool {
+        matches!(self.shape, Shape::Braces(_) | Shape::BracesInList(_))
+    }
+
     /// The path with names where a file chooses them.
     fn header(&self) -> String {
         let named = |part| match part {
@@ -216,7 +221,7 @@ impl<'a> Walk<'a> {
             return;
         }
         let example = match self.example(schema) {
-            Some(Value::Array(items)) if self.is_list_of_tables(schema) => {
+            Some(Value::Array(items)) if !place.in_braces() && self.is_list_of_tables(schema) => {
                 items.first().and_then(Value::as_object).map(|entry| here.entry(entry))
             }
             value => value.map(|value| place.written(key, &value)),
@@ -245,8 +250,7 @@ impl<'a> Walk<'a> {
             let chain = self.chain(form).0;
             if let Some(object) = chain.iter().find(|object| object.contains_key("properties")).copied() {
                 let fixed = self.required(object);
-                let inside = matches!(up.shape, Shape::Braces(_) | Shape::BracesInList(_));
-                let shape = match (alone && !inside, list.is_some()) {
+                let shape = match (alone && !up.in_braces(), list.is_some()) {
                     (true, false) => Shape::Table,
                     (true, true) if key != "arm" => Shape::List(fixed),
                     (true, true) => {

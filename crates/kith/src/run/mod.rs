@@ -39,7 +39,7 @@ pub(crate) use tables::overview;
 use crate::compose;
 use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::device::OpenDevice;
-use crate::processes::{Hosting, Launching, Leavings, ProcessError};
+use crate::processes::{Hosting, Launching, Leavings, ProcessError, Reports};
 use crate::report::{self, ReportError};
 use crate::summary::{ArmSummary, Summary};
 use checkpoint::Keeper;
@@ -106,6 +106,17 @@ pub struct Report {
     pub directory: PathBuf,
     /// Processes that did not end well, and how; the numbers are of what the others did.
     pub lost: Vec<String>,
+    /// Whether it can be gone on with, if it was stopped.
+    pub resumable: Resumable,
+}
+
+/// Whether a run that was stopped can be gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumable {
+    /// With `--resume`.
+    Yes,
+    /// Its processes keep no state.
+    No,
 }
 
 /// Why a run failed.
@@ -244,7 +255,8 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     let Running { summary, lost, directory, .. } = running;
     let verdicts = verdicts(loaded, &summary);
     let file_expectations = loaded.file_expectations();
-    Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned(), lost })
+    let resumable = if matches!(settings.driver, Driver::Simulator) { Resumable::Yes } else { Resumable::No };
+    Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned(), lost, resumable })
 }
 
 impl<'a> Running<'a> {
@@ -355,6 +367,10 @@ impl<'a> Running<'a> {
         self.metrics.flush()?;
         self.digests.as_mut().map_or(Ok(()), DigestFile::flush)?;
         self.directory.write_json("summary.json", &self.summary)?;
+        if matches!(&self.settings.driver, Driver::Hosted(hosting) if hosting.reports == Reports::Parent) {
+            // Whoever started this process draws all agents.
+            return Ok(());
+        }
         let directory = &self.directory;
         for (name, svg) in report::pictures(directory.path(), &["accuracy-over-time", "accuracy-against-bytes"])? {
             directory.write(&format!("{name}.svg"), &svg)?;

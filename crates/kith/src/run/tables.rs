@@ -1,6 +1,6 @@
 //! The tables at the end of a run.
 
-use super::Report;
+use super::{Report, Resumable};
 use crate::config::FileExpectations;
 use crate::metric::Metric;
 use crate::summary::ArmSummary;
@@ -18,8 +18,10 @@ pub(super) fn render(report: &Report) -> String {
     }
     text += &expectations(report);
     if report.summary.stopped {
-        text += "\nstopped before the end: numbers are of what was done until then\n\
-                 to go on, add --resume and the directory to the same command\n";
+        text += "\nstopped before the end: numbers are of what was done until then\n";
+        if report.resumable == Resumable::Yes {
+            text += "to go on, add --resume and the directory to the same command\n";
+        }
     }
     if !report.lost.is_empty() {
         text += "\nnot every process came to its end: numbers are of what the others did\n";
