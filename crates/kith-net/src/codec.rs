@@ -196,6 +196,15 @@ impl request_response::Codec for Codec {
     }
 }
 
+/// Whether bytes, which end where their stream does, are a packet, with bodies and state of at most so many bytes. For whoever
+/// throws bytes at the reader; a process reads from its streams.
+#[must_use]
+#[doc(hidden)]
+pub fn is_packet(mut bytes: &[u8], most_body: u32, most_state: u32) -> bool {
+    let codec = Codec { body: most_body, state: most_state };
+    futures::executor::block_on(codec.read(&mut bytes)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

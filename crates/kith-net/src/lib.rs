@@ -20,6 +20,8 @@ mod peers;
 mod settings;
 
 pub use board::{Board, Link, NeighbourStatus, Standing, Status};
+#[doc(hidden)]
+pub use codec::is_packet;
 pub use compute::run;
 pub use cut::Cut;
 pub use driver::{Notice, Tell};
