@@ -43,7 +43,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
 ];
 
 /// All that the crate under everything may name.
-const CORE_MAY_NAME: [&str; 5] = ["rand", "rand_chacha", "serde", "sha2", "thiserror"];
+const CORE_MAY_NAME: [&str; 6] = ["rand", "rand_chacha", "schemars", "serde", "sha2", "thiserror"];
 
 /// Families of crates (the crate and everything `name-…`) that nothing may reach with default features, by whatever way.
 const UNREACHABLE: [&str; 3] = ["burn", "cubecl", "wgpu"];

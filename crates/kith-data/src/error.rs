@@ -26,6 +26,9 @@ pub enum DataError {
         /// What stands there.
         found: String,
     },
+    /// A line of a table does not hold what its columns say.
+    #[error(transparent)]
+    Row(Box<RowProblem>),
     /// A dataset lies in none of the folders that were looked in.
     #[error("dataset {dataset} was not found; looked in:{}\nto get it: {how}", lines(looked))]
     Missing {
@@ -100,6 +103,22 @@ pub enum DataError {
     },
 }
 
+/// What is wrong with a line of a table.
+#[derive(Debug, thiserror::Error)]
+#[error("{}, line {line}{}: expected {expected}, found {found}", path.display(), in_column(column))]
+pub struct RowProblem {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1.
+    pub line: u64,
+    /// The column; empty where the line as a whole is meant.
+    pub column: String,
+    /// What should stand there.
+    pub expected: String,
+    /// What stands there.
+    pub found: String,
+}
+
 /// One try to fetch a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -111,6 +130,10 @@ pub struct Attempt {
 
 fn tries(attempts: &[Attempt]) -> String {
     attempts.iter().map(|attempt| format!("\n  {}: {}", attempt.url, attempt.reason)).collect()
+}
+
+fn in_column(column: &str) -> String {
+    if column.is_empty() { String::new() } else { format!(", column `{column}`") }
 }
 
 fn lines(paths: &[PathBuf]) -> String {
@@ -125,6 +148,17 @@ impl DataError {
 
     pub(crate) fn format(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Format { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
+    pub(crate) fn row(
+        path: &Path,
+        line: u64,
+        column: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        let (path, column) = (path.to_owned(), column.to_owned());
+        Self::Row(Box::new(RowProblem { path, line, column, expected: expected.into(), found: found.into() }))
     }
 
     pub(crate) fn setting(key: &'static str, found: impl ToString, accepted: impl Into<String>) -> Self {

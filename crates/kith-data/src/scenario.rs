@@ -9,8 +9,8 @@ use crate::image::{Dataset, ImageSet};
 use crate::mersenne::{Mersenne, permuted_task_seeds};
 use crate::view::{Frame, View, rotated};
 use crate::{
-    DataError, DatasetName, Scaling, SearchPath, Spec, SyntheticSpec, TaskKind, TaskSamples, draw, folder, partition,
-    stage, synthetic,
+    DataError, DatasetName, Scaling, SearchPath, Spec, SyntheticSpec, TaskKind, TaskSamples, draw, folder, own,
+    partition, stage, synthetic,
 };
 
 /// The task order of the published permuted MNIST runs.
@@ -163,6 +163,8 @@ fn source(spec: &Spec, name: &str, position: u64, seeds: &Seeds, search: &Search
         DatasetName::ImageFolder => folder::load(
             path.ok_or_else(|| DataError::setting("data.path", "(not set)", DatasetName::ImageFolder.how_to_get()))?,
         )?,
+        DatasetName::Csv => own::load_csv(spec)?,
+        DatasetName::Numpy => own::load_numpy(spec)?,
         DatasetName::Quadratic => {
             let accepted = "quadratic objectives hold no samples; accepted here is any other dataset";
             return Err(DataError::setting("data.dataset", "\"quadratic\"", accepted));

@@ -1,22 +1,32 @@
 //! Data as a file says it: the `[data]` table of an experiment.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::AugmentSpec;
+use crate::{AugmentSpec, DatasetName};
 
 /// The `[data]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
-    /// `digits` (embedded), `mnist`, `fashion-mnist`, `cifar-10`, `cifar-100`, `synthetic`, `image-folder`, `quadratic`.
+    /// What agents learn from; `kith data list` shows what is here.
+    #[schemars(with = "DatasetName")]
     pub dataset: String,
-    /// Where it lies, if not on the search path: a folder, or the file of quadratic objectives.
+    /// Where it lies, if not on the search path: a folder, an archive of arrays, or the file of quadratic objectives. Relative to the
+    /// folder that kith is started in.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "my-data")]
     pub path: Option<String>,
+    /// Channels, height and width of a sample, where the dataset `csv` or `numpy` holds images as rows of numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = [1, 28, 28])]
+    pub shape: Option<[usize; 3]>,
     /// Share of the training set, from its start, that is left out (for validation), in \[0, 1).
+    #[schemars(example = 0.1)]
     pub holdout: f64,
     /// Use only this many training samples, drawn at random.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 5_000)]
     pub limit: Option<usize>,
     /// How pixel values become network inputs.
     pub normalise: Normalise,
@@ -27,9 +37,11 @@ pub struct Spec {
     pub partition: PartitionKind,
     /// α of the Dirichlet partition.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.1)]
     pub alpha: Option<f64>,
     /// Label shards an agent, for the partition `shards`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 2)]
     pub shards_per_agent: Option<usize>,
     /// The task sequence.
     pub tasks: TasksSpec,
@@ -43,6 +55,7 @@ impl Default for Spec {
         Self {
             dataset: "digits".to_owned(),
             path: None,
+            shape: None,
             holdout: 0.0,
             limit: None,
             normalise: Normalise::default(),
@@ -57,10 +70,11 @@ impl Default for Spec {
 }
 
 /// How pixel values become network inputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalise {
-    /// Scaled to \[0, 1\], then the dataset's usual mean and standard deviation, a channel.
+    /// Scaled to \[0, 1\], then the dataset's usual mean and standard deviation, a channel. Of `csv`, `numpy` and `image-folder`: mean 0
+    /// and standard deviation 1 over the training samples, a column or a channel.
     #[default]
     Standard,
     /// Scaled to \[0, 1\] only.
@@ -70,7 +84,7 @@ pub enum Normalise {
 }
 
 /// How samples are cut over agents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartitionKind {
     /// Shuffled, cut into equal parts.
@@ -85,23 +99,27 @@ pub enum PartitionKind {
 }
 
 /// The `[data.tasks]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TasksSpec {
     /// How tasks are made.
     pub kind: TaskKind,
     /// How many.
+    #[schemars(example = 5)]
     pub count: usize,
     /// Permuted: task seeds as in the GPM code (`100 r + i`, r shuffled by `seed`). Other kinds: seed of class order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 2)]
     pub seed: Option<u32>,
     /// Rotated: degrees between tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 18.0)]
     pub degrees: Option<f64>,
     /// Whether all agents learn the tasks in one order.
     #[serde(skip_serializing_if = "TaskOrder::is_default")]
     pub order: TaskOrder,
     /// Sequence: the datasets, in order.
+    #[schemars(with = "Option<Vec<DatasetName>>", example = ["mnist", "fashion-mnist"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datasets: Option<Vec<String>>,
 }
@@ -113,7 +131,7 @@ impl Default for TasksSpec {
 }
 
 /// Whether all agents learn the tasks in one order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskOrder {
     /// Task t in stage t.
@@ -130,7 +148,7 @@ impl TaskOrder {
 }
 
 /// How a sequence of tasks is made from data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// One task: the dataset.
@@ -147,7 +165,7 @@ pub enum TaskKind {
 }
 
 /// The `[data.synthetic]` table: class prototypes, a low-rank latent, a little noise.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticSpec {
     /// Image shape: channels, height, width.

@@ -1,9 +1,10 @@
 //! A graph as a file says it: the `[graph]` table of an experiment and the files in `topologies/`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A family of graphs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// A cycle; `directed` sends one way only.
@@ -34,7 +35,7 @@ pub enum Family {
 }
 
 /// How mixing weights follow from the graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weights {
     /// `1 / (1 + max(deg i, deg j))`, the rest on self: doubly stochastic and symmetric on any undirected graph.
@@ -48,7 +49,7 @@ pub enum Weights {
 }
 
 /// Which of the graph's edges are used in which round.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sequence {
     /// All, or those of the round in `rounds`.
@@ -62,38 +63,46 @@ pub enum Sequence {
 }
 
 /// A graph as a file says it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Spec {
     /// A file of this same form, relative to the experiment file; other keys then may not be given, but `weights`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "../topologies/dyck.toml")]
     pub file: Option<String>,
     /// The family; a ring where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
     /// Number of agents; follows from the family where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 8)]
     pub agents: Option<usize>,
     /// Rows of a torus.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 4)]
     pub rows: Option<usize>,
     /// Columns of a torus.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 4)]
     pub columns: Option<usize>,
     /// Degree of a random regular graph.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 3)]
     pub degree: Option<usize>,
     /// Edge probability of an Erdős–Rényi graph.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.4)]
     pub probability: Option<f64>,
     /// Whether edges go one way (ring, exponential and edge list only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directed: Option<bool>,
     /// Pairs of agents, for the family `edges`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = [(0, 1), (1, 2), (2, 0)])]
     pub edges: Option<Vec<(u32, u32)>>,
     /// Pairs of agents round by round, over and over, in place of `edges`; a round's graph need not be connected.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = [vec![(0, 1)], vec![(1, 2)]])]
     pub rounds: Option<Vec<Vec<(u32, u32)>>>,
     /// Which edges are used in which round.
     #[serde(skip_serializing_if = "Option::is_none")]

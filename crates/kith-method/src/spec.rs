@@ -1,12 +1,13 @@
 //! A method as a file says it: a preset, or its parts.
 
 use kith_core::{Leg, Schedule};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Compressor, Continual};
 
 /// A named method: `method = "codec"` expands to its [`Parts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Decentralized parallel SGD (Lian et al. 2017), adapt-then-combine, no memory: forgets.
@@ -110,7 +111,7 @@ pub struct Parts {
 }
 
 /// Where gradients come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Oracle {
     /// The minibatch gradient.
@@ -118,6 +119,7 @@ pub enum Oracle {
     /// The gradient at `x + ρ g/(‖g‖₂ + 1e-12)`, on the same minibatch.
     SharpnessAware {
         /// ρ, at least 0; 0 is plain.
+        #[schemars(example = 0.05)]
         radius: Schedule,
         /// What `‖g‖₂` is of.
         #[serde(default, skip_serializing_if = "ClimbNorm::is_default")]
@@ -146,7 +148,7 @@ impl Oracle {
 }
 
 /// What the length of a sharpness-aware perturbation is measured on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClimbNorm {
     /// The whole row: ρ is the length of the perturbation.
@@ -163,7 +165,7 @@ impl ClimbNorm {
 }
 
 /// What a sharpness-aware perturbation climbs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Climb {
     /// The loss: weight decay joins the second gradient only.
@@ -180,24 +182,26 @@ impl Climb {
 }
 
 /// One transformation of the gradient. In a file: `"project"`, `{ clip = 1.0 }`, `{ momentum = { beta = 0.9, nesterov = true } }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Link {
     /// Scale down to this norm where longer.
-    Clip(f64),
+    Clip(#[schemars(example = 1.0)] f64),
     /// Project away from the memory's core space.
     Project,
     /// `m ← β m + g`, then `m` (or, Nesterov, `g + β m`). Cleared at task boundaries.
     Momentum {
         /// β in \[0, 1).
+        #[schemars(example = 0.9)]
         beta: f64,
         /// Whether to look ahead.
         #[serde(default)]
         nesterov: bool,
     },
-    /// `m = β m̂ + g`, then `m` (or, Nesterov, `g + β m`); m̂ follows what the agents do together, see [`Buffer`].
+    /// `m = β m̂ + g`, then `m` (or, Nesterov, `g + β m`); m̂ follows what the agents do together, as `buffer` says.
     QuasiGlobal {
         /// β in \[0, 1).
+        #[schemars(example = 0.9)]
         beta: f64,
         /// Whether to look ahead.
         #[serde(default)]
@@ -209,19 +213,19 @@ pub enum Link {
     /// `y ← y + g − g_previous`, then y, which neighbours mix as they mix models: the mean gradient of all agents.
     Track,
     /// `g ← g + rate · x`.
-    WeightDecay(f64),
+    WeightDecay(#[schemars(example = 0.0001)] f64),
     /// `g ← factor · g`.
-    Scale(f64),
+    Scale(#[schemars(example = 0.5)] f64),
     /// `g ← g + λ F ⊙ (x − x*)`: the pull of [`crate::Consolidation`].
     Consolidate,
     /// `g ← (1 − share) g + share · g_ref`, with g_ref the gradient on kept samples of earlier tasks.
-    Replay(f64),
+    Replay(#[schemars(example = 0.5)] f64),
     /// Takes out of g what points against g_ref: `g ← g − min(0, ⟨g, g_ref⟩ / ‖g_ref‖²) g_ref` (Chaudhry et al. 2019).
     AGem,
 }
 
 /// How the buffer m̂ of quasi-global momentum is updated after mixing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Buffer {
     /// `m̂ ← β m̂ + (1 − β)(x − x⁺)/η`, with x before the round and x⁺ after it (Lin et al. 2021).
@@ -232,7 +236,7 @@ pub enum Buffer {
 }
 
 /// What is sent and how it is mixed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
     /// What neighbours keep of each other.
@@ -240,6 +244,7 @@ pub struct Exchange {
     /// What a payload is made of.
     pub payload: Payload,
     /// Averaging rate γ in `x ← x + γ (W x − x)`, in (0, 1].
+    #[schemars(example = 1.0)]
     pub averaging_rate: Schedule,
     /// What comes first.
     #[serde(default, skip_serializing_if = "Order::is_default")]
@@ -252,21 +257,26 @@ pub struct Exchange {
     pub feedback: Feedback,
     /// α of neighbour gradients: 0 for own data at neighbours' models, 1 for neighbours' data at the own model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1.0)]
     pub data_variant_weight: Option<f64>,
     /// λ_m of neighbour features: how hard own features are drawn to those of neighbours' models on the same samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.1)]
     pub model_variant_strength: Option<f64>,
     /// λ_d of neighbour features: how hard they are drawn to each class's mean over own and neighbours' samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.1)]
     pub data_variant_strength: Option<f64>,
     /// μ of global update tracking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.3)]
     pub tracking: Option<f64>,
     /// How gradients of a `NeighbourGradients` exchange are made smaller, if at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_compressor: Option<Compressor>,
     /// β of AdaGossip: each parameter's averaging rate is γ over the root mean square of what mixing did to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.999)]
     pub adaptive: Option<f64>,
 }
 
@@ -289,7 +299,7 @@ impl Exchange {
 }
 
 /// What comes first in a round.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// Local steps, then exchange.
@@ -308,7 +318,7 @@ impl Order {
 }
 
 /// What becomes of what compression loses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Feedback {
     /// Nothing.
@@ -325,7 +335,7 @@ impl Feedback {
 }
 
 /// What neighbours keep of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExchangeKind {
     /// Nothing is exchanged.
@@ -349,7 +359,7 @@ pub enum ExchangeKind {
 }
 
 /// What a payload is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Payload {
     /// Whole weights.
@@ -359,29 +369,35 @@ pub enum Payload {
 }
 
 /// Gradient projection memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     /// GPM or SGP.
     pub rule: MemoryRule,
     /// Energy threshold ε, for all layers or one a layer, in (0, 1].
+    #[schemars(example = 0.97)]
     pub energy_threshold: PerLayer<f64>,
     /// Added to ε with every task.
+    #[schemars(example = 0.003)]
     pub energy_increment: f64,
     /// α of scaled gradient projection.
+    #[schemars(example = 10.0)]
     pub scale_coefficient: f64,
     /// Training samples shown for the representation matrices, for all layers or one a layer.
+    #[schemars(example = 300)]
     pub samples: PerLayer<usize>,
     /// How agents come to share a basis.
     pub agreement: Agreement,
     /// The agent that computes the basis.
+    #[schemars(example = 0)]
     pub leader: u32,
     /// Rounds of exchange without training before each update of the memory.
+    #[schemars(example = 51)]
     pub consensus_rounds: u64,
 }
 
 /// Which rule makes and uses the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MemoryRule {
     /// Gradient projection memory: core directions are frozen.
@@ -391,7 +407,7 @@ pub enum MemoryRule {
 }
 
 /// How agents come to share a basis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Agreement {
     /// The leader computes it from its own data and floods it along the graph.
@@ -437,7 +453,7 @@ impl Parts {
 }
 
 /// One value for all layers, or one a layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PerLayer<T> {
     /// The same for all.

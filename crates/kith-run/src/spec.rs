@@ -1,21 +1,25 @@
 //! Training as a file says it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use kith_core::{Digest, Schedule};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The `[train]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSpec {
     /// Passes over the agent's data in each task.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 5)]
     pub epochs_per_task: Option<u64>,
     /// Exchanges in each task, in place of epochs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 200)]
     pub rounds_per_task: Option<u64>,
     /// Samples in a minibatch.
     pub batch_size: usize,
@@ -25,6 +29,7 @@ pub struct TrainSpec {
     pub learning_rate: Schedule,
     /// Evaluate after every so many epochs, for the curves; tasks' ends are always evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1)]
     pub evaluate_every: Option<u64>,
     /// Whether every agent starts with the same weights.
     pub same_start: bool,
@@ -34,6 +39,7 @@ pub struct TrainSpec {
     pub forward_transfer: bool,
     /// Weights that all agents start with, in place of drawn ones.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "weights.safetensors")]
     pub start_from: Option<StartFrom>,
 }
 
@@ -47,15 +53,42 @@ pub struct StartFrom {
     pub sha256: Option<Digest>,
 }
 
+/// The table form of [`StartFrom`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct Fields {
+    /// Where it lies, relative to the experiment file.
+    #[schemars(example = "weights.safetensors")]
+    file: String,
+    /// SHA-256 that its bytes must have.
+    #[serde(default)]
+    #[schemars(example = "0".repeat(64))]
+    sha256: Option<Digest>,
+}
+
+impl JsonSchema for StartFrom {
+    fn schema_name() -> Cow<'static, str> {
+        "StartFrom".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        /// A safetensors file: its path, or the path and what it must hold.
+        #[derive(JsonSchema)]
+        #[serde(untagged)]
+        #[expect(dead_code, reason = "stands for the two forms in the schema alone")]
+        enum Forms {
+            /// Its path, relative to the experiment file.
+            Path(String),
+            /// Path and checksum.
+            Table(Fields),
+        }
+        Forms::json_schema(generator)
+    }
+}
+
 impl<'de> Deserialize<'de> for StartFrom {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Fields {
-            file: String,
-            #[serde(default)]
-            sha256: Option<Digest>,
-        }
         struct Either;
         impl<'de> Visitor<'de> for Either {
             type Value = StartFrom;

@@ -247,3 +247,29 @@ fn exported_weights_are_what_another_run_starts_from() {
     let no_arm = kith(&["export", text(&directory), "--agent", "1", "--arm", "gpm"]);
     assert!(stderr(&no_arm).contains("there is no finished arm `gpm`"), "{}", stderr(&no_arm));
 }
+
+/// A file that may not grow stands for a disk that is full: the system's limit on the size of files, smaller than a checkpoint.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_stops_a_run_with_its_reason_and_it_goes_on_when_there_is_room() {
+    let folder = TempDir::new().expect("there is room");
+    let (uncut, cut) = (folder.path().join("uncut"), folder.path().join("cut"));
+    assert!(run(&["--quiet", "--arm", "codec", "--out", text(&uncut)]).status.success());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/quickstart.toml");
+    let mut bash = Command::new("bash");
+    // Without the trap, the system would end the process by a signal, which no disk does.
+    bash.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kith"), "run"]);
+    let full = bash.arg(file).args(SMALL).args(["--quiet", "--arm", "codec", "--out", text(&cut)]).output();
+    let full = full.expect("bash starts");
+    assert_eq!(full.status.code(), Some(2), "{}", stderr(&full));
+    let said = stderr(&full);
+    assert!(
+        said.contains("round-000000000040.kith: cannot write the checkpoint") && said.contains("too large"),
+        "{said}"
+    );
+    let directory = run_directory(&cut);
+    assert!(content(&directory.join("checkpoints")).is_empty(), "nothing torn is left");
+    let resumed = run(&["--quiet", "--arm", "codec", "--resume", text(&directory)]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(results(&directory), results(&run_directory(&uncut)));
+}

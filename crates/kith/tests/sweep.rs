@@ -149,6 +149,51 @@ fn a_sweep_that_is_killed_three_times_gives_the_table_of_an_uncut_one() {
     assert!(digests("cut").iter().all(Value::is_string));
 }
 
+/// The run that was under way when its sweep was killed goes on from its checkpoint: what it had measured stays, byte by byte.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_cut_inside_a_sweep_goes_on_from_its_checkpoint() {
+    let text = SWEEP
+        .replace("rounds_per_task = 60", "rounds_per_task = 3000")
+        .replace("[1, 2, 3, 4]", "[1]")
+        .replace("[data]", "[checkpoint]\nevery_rounds = 100\n\n[data]");
+    let folder = workplace(&text);
+    let only = ["--filter", "arm=d-psgd", "--filter", "train.learning_rate=0.1"];
+    let mut child = start(folder.path(), "cut", &only);
+    let small = folder.path().join("cut/small");
+    let checkpoint = |run: &Path| {
+        let saved = run.join("checkpoints/d-psgd").read_dir().into_iter().flatten().flatten();
+        saved
+            .map(|file| file.file_name().to_string_lossy().into_owned())
+            .find(|name| name.starts_with("round-") && name.ends_with(".kith"))
+    };
+    let run = loop {
+        let mut runs = small.read_dir().into_iter().flatten().flatten().map(|run| run.path());
+        if let Some(run) = runs.find(|run| checkpoint(run).is_some()) {
+            break run;
+        }
+        assert!(matches!(child.try_wait(), Ok(None)), "the sweep ended before a checkpoint");
+        std::thread::yield_now();
+    };
+    child.kill().expect("it is there");
+    child.wait().expect("it ends");
+    assert!(done(&folder.path().join("cut")).is_empty(), "it was cut before its end");
+    let saved = checkpoint(&run).expect("one stays");
+    let rounds: u64 = saved.trim_start_matches("round-").trim_end_matches(".kith").parse().expect("a round");
+    assert!((100..6000).contains(&rounds), "{saved}");
+
+    assert!(sweep(folder.path(), "cut", &only).status.success());
+    let log = std::fs::read_to_string(run.join("attempts.log")).expect("it says when it began");
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(sweep(folder.path(), "uncut", &only).status.success());
+    let other = folder.path().join("uncut/small").join(run.file_name().expect("a name"));
+    let read = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).expect("it is there");
+    assert_eq!(read(&run), read(&other), "no event is lost, none comes twice");
+    let manifest = std::fs::read_to_string(run.join("manifest.json")).expect("it is there");
+    let manifest: Value = serde_json::from_str(&manifest).expect("it is JSON");
+    assert_eq!(manifest["resumed"].as_array().map(Vec::len), Some(1), "{manifest}");
+}
+
 #[test]
 fn two_processes_in_one_folder_run_every_run_once() {
     let folder = workplace(SWEEP);

@@ -1,5 +1,6 @@
 //! Layers: what each takes and gives.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NetworkError;
@@ -8,14 +9,16 @@ use super::NetworkError;
 pub type Shape = [usize; 3];
 
 /// One layer of a network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Layer {
     /// `y = W x (+ b)`, `W: [outputs, inputs]`; images are flattened channel by channel.
     Linear {
         /// Numbers in.
+        #[schemars(example = 784)]
         inputs: usize,
         /// Numbers out.
+        #[schemars(example = 100)]
         outputs: usize,
         /// Whether there is a bias. A bias is never projected.
         #[serde(default)]
@@ -26,13 +29,17 @@ pub enum Layer {
     /// Convolution with square kernels; the weight's matrix view is `[out_channels, in_channels · kernel · kernel]`, channel-major.
     Conv {
         /// Channels in.
+        #[schemars(example = 1)]
         in_channels: usize,
         /// Channels out.
+        #[schemars(example = 8)]
         out_channels: usize,
         /// Side of the kernel, pixels.
+        #[schemars(example = 2)]
         kernel: usize,
         /// Pixels from one place to the next.
         #[serde(default = "one")]
+        #[schemars(example = 2)]
         stride: usize,
         /// Zeros around the image, pixels a side.
         #[serde(default)]
@@ -44,8 +51,10 @@ pub enum Layer {
     /// The largest of a square window.
     MaxPool {
         /// Side of the window, pixels.
+        #[schemars(example = 2)]
         kernel: usize,
         /// Pixels from one window to the next.
+        #[schemars(example = 2)]
         stride: usize,
         /// Pixels around the image that never win; at most half the window.
         #[serde(default)]
@@ -54,8 +63,10 @@ pub enum Layer {
     /// The mean of a square window.
     AvgPool {
         /// Side of the window, pixels.
+        #[schemars(example = 2)]
         kernel: usize,
         /// Pixels from one window to the next.
+        #[schemars(example = 2)]
         stride: usize,
     },
     /// The mean of each channel.
@@ -65,12 +76,14 @@ pub enum Layer {
     /// Batch normalisation by the statistics of the batch at hand, in training and at test (Ioffe & Szegedy 2015; ε = 1e-5).
     BatchNorm {
         /// Channels, or features of a linear layer.
+        #[schemars(example = 100)]
         features: usize,
     },
     /// EvoNorm-S0: `x σ(v x) / √(variance of the group + 1e-5) · γ + β` (Liu et al. 2020), which is norm and activation in one.
     #[serde(rename = "evo-norm")]
     EvoNorm {
         /// Channels.
+        #[schemars(example = 16)]
         channels: usize,
         /// Groups of channels that share a variance.
         #[serde(default = "eight")]
@@ -79,17 +92,22 @@ pub enum Layer {
     /// Zeros a share of numbers in training and scales up the others; nothing at test.
     Dropout {
         /// The share, in [0, 1).
+        #[schemars(example = 0.5)]
         rate: f64,
     },
     /// `y = x / (k + alpha · mean of x² over size channels)^beta` (Krizhevsky et al. 2012, as PyTorch scales it).
     LocalResponseNorm {
         /// Neighbouring channels.
+        #[schemars(example = 5)]
         size: usize,
         /// Weight of the mean square.
+        #[schemars(example = 0.0001)]
         alpha: f64,
         /// Exponent.
+        #[schemars(example = 0.75)]
         beta: f64,
         /// What is added.
+        #[schemars(example = 1.0)]
         k: f64,
     },
     /// `y = main(x) + shortcut(x)`.

@@ -3,6 +3,7 @@
 mod layer;
 mod presets;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -12,7 +13,7 @@ pub use layer::{Layer, Shape};
 pub use presets::Norm;
 
 /// What turns features into class scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Head {
     /// One head for all tasks (domain-incremental); its weight is projected like any other.

@@ -1,11 +1,12 @@
 //! The networks of the published experiments, for any input that they fit.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Head, Layer, Network, Shape};
 
 /// Which normalisation a network has after its convolutions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
     /// Batch normalisation, then ReLU.

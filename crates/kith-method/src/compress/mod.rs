@@ -7,10 +7,11 @@ mod quantise;
 use kith_core::{Layout, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a row is made smaller at a loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Compressor {
     /// All entries as they are: no loss.
@@ -18,11 +19,13 @@ pub enum Compressor {
     /// The entries of largest magnitude, of equals those that come first: position and value each.
     TopK {
         /// Share of entries that is kept, in (0, 1]; at least one entry.
+        #[schemars(example = 0.01)]
         share: f64,
     },
     /// Entries drawn at random; receivers draw the same positions from a seed of eight bytes.
     RandomK {
         /// Share of entries that is kept, in (0, 1]; at least one entry.
+        #[schemars(example = 0.01)]
         share: f64,
         /// Whether the mean over draws is the row itself.
         #[serde(default)]
@@ -32,6 +35,7 @@ pub enum Compressor {
     /// down so that it never adds more than it takes away.
     Quantised {
         /// 2, 4, 8 or 16.
+        #[schemars(example = 8)]
         bits: u8,
     },
     /// One bit an entry: the sign, times the mean magnitude of its tensor.
@@ -40,12 +44,13 @@ pub enum Compressor {
     /// that factors would not make smaller are sent as they are.
     LowRank {
         /// Columns of each factor, at least 1.
+        #[schemars(example = 2)]
         rank: u32,
     },
 }
 
 /// Whether randomly kept entries are scaled up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bias {
     /// As they are.

@@ -6,14 +6,18 @@ mod agent;
 mod check;
 mod data;
 mod deploy;
+mod doctor;
+mod explain;
 mod export;
 mod gather;
 mod identity;
+mod init;
 mod launch;
 mod report;
 mod run;
 mod runs;
 mod schedule;
+mod shell;
 mod status;
 mod sweep;
 mod topology;
@@ -30,6 +34,7 @@ use crate::config::{self, ConfigError, Loaded, Overrides};
 
 const EXAMPLES: &str = "\
 Examples:
+  kith init
   kith run experiments/quickstart.toml
   kith run experiments/quickstart.toml --set graph.agents=16 --set train.learning_rate=0.05
   kith launch -n 8 experiments/quickstart.toml
@@ -52,6 +57,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented experiment file to start from
+    Init(init::InitArgs),
     /// Run an experiment and write a run directory
     Run(run::RunArgs),
     /// Run an experiment in several processes of this machine
@@ -76,12 +83,22 @@ enum Command {
     Report(report::ReportArgs),
     /// Write the weights of an agent to a file that PyTorch reads
     Export(export::ExportArgs),
+    /// Say what a key of an experiment file means and takes
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of experiment files, for editors
+    Schema(explain::SchemaArgs),
     /// Look at learning rates, averaging rates and the like over time
     Schedule(schedule::ScheduleArgs),
     /// Look at communication graphs
     Topology(topology::TopologyArgs),
     /// Look at datasets and how they are cut over agents
     Data(data::DataArgs),
+    /// Look at this machine: devices, memory, datasets, folders
+    Doctor(doctor::DoctorArgs),
+    /// Print a script that completes commands in a shell
+    Completions(shell::CompletionsArgs),
+    /// Write man pages
+    Man(shell::ManArgs),
     #[command(hide = true, about = "One run of a sweep", after_help = "Started by kith sweep.")]
     SweepRun(sweep::WorkerArgs),
 }
@@ -131,6 +148,12 @@ impl From<ConfigError> for Failure {
     }
 }
 
+/// The command line as clap knows it: for completions, man pages and the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Reads the process's arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -147,6 +170,7 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Init(arguments) => init::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Launch(arguments) => launch::run(&arguments),
         Command::Agent(arguments) => agent::run(&arguments),
@@ -160,6 +184,11 @@ fn run_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema(arguments) => explain::schema(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
         Command::Schedule(arguments) => schedule::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,14 +12,16 @@ use super::render::{Problem, closest};
 pub type Expectations = BTreeMap<String, Bounds>;
 
 /// A closed interval; an absent end is open.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
     /// The least value that passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.8)]
     pub min: Option<f64>,
     /// The greatest value that passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.95)]
     pub max: Option<f64>,
 }
 

@@ -1,18 +1,20 @@
 //! The `[network]` table.
 
 use kith_core::{Head, Layer, Network, Norm, Shape};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::render::Problem;
 
 /// The `[network]` table. A key that is left out takes the family's own value.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSpec {
     /// Kind of network.
     pub family: NetworkFamily,
     /// Widths of an MLP's hidden layers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = [100, 100])]
     pub hidden: Option<Vec<usize>>,
     /// Whether layers have a bias; for a list of layers, whether the head has.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,6 +23,7 @@ pub struct NetworkSpec {
     pub head: SpecHead,
     /// Channels of a residual network's first layer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 16)]
     pub width: Option<usize>,
     /// What follows convolutions.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +34,7 @@ pub struct NetworkSpec {
 }
 
 /// One head for all tasks, or one a task; one unless said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecHead(pub Head);
 
@@ -42,7 +45,7 @@ impl Default for SpecHead {
 }
 
 /// Kinds of network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub enum NetworkFamily {
     /// Linear layers with ReLU between.
     #[default]

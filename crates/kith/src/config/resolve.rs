@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kith_core::Seeds;
 use kith_method::{ExchangeKind, Link, Memory, Preset};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::de::{TypeError, TypeErrorKind};
@@ -23,17 +24,25 @@ pub(crate) const fn preset_name(preset: Preset) -> &'static str {
 }
 
 /// Keys of the file as a whole, after flags.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct FileKeys {
+pub(super) struct FileKeys {
+    /// The experiment's name, part of the run directory's path: letters, digits, `-`, `_` and `.`.
+    #[schemars(example = "my-experiment")]
     name: String,
+    /// What the experiment is for, in a sentence.
     #[serde(default)]
+    #[schemars(example = "CoDeC on a ring of 8 agents")]
     description: Option<String>,
+    /// Where run directories go, and which logs they have.
     #[serde(default)]
     output: OutputSpec,
+    /// When a run's state is written, so that it can go on after it was cut. It changes no result.
     #[serde(default)]
     checkpoint: CheckpointSpec,
+    /// What must hold of each arm's summary, for `kith run` to end with status 0: bounds by arm and number.
     #[serde(default)]
+    #[schemars(example = serde_json::json!({ "codec": { "average_accuracy": { "min": 0.8 } } }))]
     expect: BTreeMap<String, Expectations>,
 }
 

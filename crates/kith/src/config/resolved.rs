@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kith_core::{Digest, Seeds};
 use kith_method::{Continual, Exchange, Link, Memory, Oracle, Parts, Preset};
 use kith_sim::{Fault, LinkSpec, TrainSpec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::expect::Expectations;
@@ -32,13 +33,15 @@ pub struct Experiment {
 }
 
 /// One run with every value final.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResolvedArm {
     /// What the arm is called in tables.
+    #[schemars(example = &"codec")]
     pub name: String,
     /// Seed of every random stream.
     #[serde(default)]
+    #[schemars(example = 1)]
     pub seed: u64,
     /// The preset that the parts started from.
     pub method: Preset,
@@ -78,7 +81,7 @@ pub struct ResolvedArm {
 }
 
 /// The `[checks]` table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChecksSpec {
     /// Whether the simulator's checkers watch the run, as with `--check`.
@@ -86,7 +89,7 @@ pub struct ChecksSpec {
 }
 
 /// The `[output]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputSpec {
     /// Folder that run directories go to; `<name>/<time>-<hash>` is added.
@@ -97,7 +100,7 @@ pub struct OutputSpec {
 }
 
 /// A form of live log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// `metrics.csv`: the events of `metrics.jsonl`.
@@ -113,11 +116,12 @@ impl Default for OutputSpec {
 }
 
 /// The `[checkpoint]` table: when a run's state is written. It changes no result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointSpec {
     /// Also after every so many rounds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 500)]
     pub every_rounds: Option<u64>,
     /// Whether at the end of every task.
     pub task_ends: bool,

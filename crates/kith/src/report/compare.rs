@@ -1,8 +1,8 @@
 //! The tables of a report.
 
-use super::stats::Spread;
 use super::study::{Group, Study};
 use crate::metric::{Better, METRICS, Metric, Unit};
+use crate::stats::Spread;
 use crate::table::{Align, Cell, Table, Weight, dash};
 
 /// A table with its words.

@@ -4,10 +4,10 @@ use kith_core::Key;
 
 use super::events::Struck;
 use super::figures::{Art, Figure};
-use super::stats::Spread;
 use super::study::{Group, Study, Trial};
 use crate::plot::{Bar, Bars, Cell, HeatMap, HeatPanel, Network, Span, SpanKind, Timeline};
 use crate::run::Setup;
+use crate::stats::Spread;
 
 /// Seconds that an agent computed and waited. Runs that did not write both know at least what share was waiting.
 fn split(trial: &Trial) -> Option<[f64; 2]> {

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use super::compare;
-use super::stats::Spread;
 use super::study::{Group, Study};
 use crate::metric::METRICS;
+use crate::stats::Spread;
 
 /// A column of equal values' kind.
 #[derive(Clone, Debug, PartialEq)]

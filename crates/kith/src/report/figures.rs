@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use kith_core::Key;
 
 use super::context;
-use super::stats::Spread;
 use super::study::{Group, Study, Trial};
 use crate::plot::{
     Bars, Cell, Chart, HeatMap, HeatPanel, Ink, Line, Network, Panel, Picture, Point, Timeline, Vertical,
 };
+use crate::stats::Spread;
 
 /// What a figure is drawn with.
 #[derive(Clone, Debug)]

@@ -4,15 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ReportError;
-
-/// Folders below a given one are searched this deep.
-const DEPTH: usize = 8;
+use crate::runs::{self, Marker};
 
 /// The run directories that these paths name or hold, each once, in order of their names.
 ///
 /// # Errors
 /// A path that does not exist or holds no run.
-pub(super) fn runs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReportError> {
+pub(super) fn directories(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReportError> {
     let mut found = Vec::new();
     for path in paths {
         let before = found.len();
@@ -26,7 +24,8 @@ pub(super) fn runs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReportError> {
         if let Err(source) = fs::metadata(path) {
             return Err(ReportError::Read { path: path.to_owned(), source });
         }
-        search(path, DEPTH, &mut found);
+        // A folder that may not be read holds no run for us.
+        found.extend(runs::marked(path, Marker::Manifest).unwrap_or_default());
         if found.len() == before {
             return Err(ReportError::NoRun { path: path.to_owned() });
         }
@@ -36,27 +35,6 @@ pub(super) fn runs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReportError> {
     unique.sort();
     unique.dedup_by(|one, other| one.0 == other.0);
     Ok(unique.into_iter().map(|(_, path)| path).collect())
-}
-
-fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    if folder.join("manifest.json").is_file() {
-        found.push(folder.to_owned());
-        return;
-    }
-    // A folder that may not be read holds no run for us.
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
-    let below = entries.flatten().filter(|entry| {
-        // Links are not followed: they may lead in circles.
-        !hidden(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir())
-    });
-    let mut below: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
-    below.sort();
-    if depth > 0 {
-        for folder in below {
-            search(&folder, depth - 1, found);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -71,11 +49,11 @@ mod tests {
             fs::write(root.path().join(name).join("manifest.json"), "{}").expect("it can be written");
         }
         let at = |name: &str| root.path().join(name);
-        let found = runs(&[at("sweep"), at("sweep/a"), at("sweep/a/manifest.json")]).expect("runs are there");
+        let found = directories(&[at("sweep"), at("sweep/a"), at("sweep/a/manifest.json")]).expect("runs are there");
         assert_eq!(found, [at("sweep/a"), at("sweep/b")]);
         let empty = at("empty");
         fs::create_dir(&empty).expect("it can be made");
-        assert!(matches!(runs(&[empty]), Err(ReportError::NoRun { .. })));
-        assert!(matches!(runs(&[at("gone")]), Err(ReportError::Read { .. })));
+        assert!(matches!(directories(&[empty]), Err(ReportError::NoRun { .. })));
+        assert!(matches!(directories(&[at("gone")]), Err(ReportError::Read { .. })));
     }
 }

@@ -15,7 +15,6 @@ mod parquet;
 #[cfg(feature = "png")]
 mod png;
 mod settings;
-mod stats;
 mod study;
 mod text;
 
@@ -237,7 +236,7 @@ pub(crate) fn pictures(run: &Path, names: &[&str]) -> Result<Vec<(&'static str, 
 /// # Errors
 /// A path that does not exist or holds no run.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReportError> {
-    find::runs(paths)
+    find::directories(paths)
 }
 
 /// Writes a file whole: a reader sees the old one or the new one.

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::events::{self, Curves};
 use super::settings::{Settings, labels};
-use super::stats::Spread;
 use super::{ReportError, find};
 use crate::metric::Metric;
 use crate::run::{Setup, Setups};
+use crate::stats::Spread;
 use crate::summary;
 
 /// A run directory.
@@ -96,7 +96,7 @@ impl Study {
     /// # Errors
     /// A path without runs, and metrics that cannot be read.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, ReportError> {
-        let paths = find::runs(paths)?;
+        let paths = find::directories(paths)?;
         let next = AtomicUsize::new(0);
         let read = Mutex::new(Vec::with_capacity(paths.len()));
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());

@@ -8,9 +8,23 @@ use super::RunsError;
 /// Folders below a given one are searched this deep.
 const DEPTH: usize = 8;
 
-/// Whether a folder is a run directory: one that failed early has no manifest.
-fn is_run(folder: &Path) -> bool {
-    ["manifest.json", "experiment.resolved.toml"].iter().any(|name| folder.join(name).is_file())
+/// What makes a folder a run directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marker {
+    /// Its manifest: there is something to report.
+    Manifest,
+    /// Any file that a run begins with: one that failed early has no manifest.
+    AnyFile,
+}
+
+impl Marker {
+    fn marks(self, folder: &Path) -> bool {
+        let names: &[&str] = match self {
+            Self::Manifest => &["manifest.json"],
+            Self::AnyFile => &["manifest.json", "experiment.resolved.toml"],
+        };
+        names.iter().any(|name| folder.join(name).is_file())
+    }
 }
 
 /// The run directories at or below a folder, in order of their paths.
@@ -18,13 +32,18 @@ fn is_run(folder: &Path) -> bool {
 /// # Errors
 /// A folder that cannot be listed.
 pub fn below(root: &Path) -> Result<Vec<PathBuf>, RunsError> {
+    marked(root, Marker::AnyFile)
+}
+
+/// The folders that are marked as runs, at or below a folder, in order of their paths.
+pub(crate) fn marked(root: &Path, marker: Marker) -> Result<Vec<PathBuf>, RunsError> {
     let mut found = Vec::new();
-    search(root, DEPTH, &mut found)?;
+    search(root, marker, DEPTH, &mut found)?;
     Ok(found)
 }
 
-fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), RunsError> {
-    if is_run(folder) {
+fn search(folder: &Path, marker: Marker, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), RunsError> {
+    if marker.marks(folder) {
         found.push(folder.to_owned());
         return Ok(());
     }
@@ -40,7 +59,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), R
     inner.sort();
     if depth > 0 {
         // A folder among others that may not be read holds no run for us.
-        inner.iter().for_each(|folder| drop(search(folder, depth - 1, found)));
+        inner.iter().for_each(|folder| drop(search(folder, marker, depth - 1, found)));
     }
     Ok(())
 }
@@ -51,7 +70,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), R
 /// No such run, and several.
 pub fn named(word: &str, root: &Path) -> Result<PathBuf, RunsError> {
     let path = Path::new(word);
-    if is_run(path) {
+    if Marker::AnyFile.marks(path) {
         return Ok(path.to_owned());
     }
     let unknown = || RunsError::Unknown { word: word.to_owned(), root: root.to_owned() };

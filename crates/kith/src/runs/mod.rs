@@ -14,6 +14,7 @@ use crate::run::{Manifest, Owner, holder};
 use crate::summary::Summary;
 
 pub use diff::{Difference, diff};
+pub(crate) use find::{Marker, marked};
 pub use find::{below, named};
 
 /// Why run directories cannot be looked at.

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
+pub use crate::stats::Spread;
 pub(crate) use table::render;
-pub use table::{Row, Spread, rows};
+pub use table::{Row, rows};
 
 use crate::config::{ConfigError, PlannedRun, Setting, SweepPlan, Verdict, judge};
 use crate::run::{RunError, Talk};

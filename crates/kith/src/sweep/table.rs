@@ -7,31 +7,9 @@ use serde::Serialize;
 use super::{Outcome, RunState, RunStatus};
 use crate::config::Setting;
 use crate::runs::State;
+use crate::stats::Spread;
 use crate::summary::{NUMBERS, is_of_the_machine};
 use crate::table::{Align, Table, dash};
-
-/// Mean and spread of a number over seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    /// Runs that have the number.
-    pub runs: usize,
-    /// Their mean.
-    pub mean: f64,
-    /// Standard deviation, with n − 1 below; none of a single run.
-    pub std: Option<f64>,
-}
-
-impl Spread {
-    /// Of these values; none where there are none.
-    #[must_use]
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let runs = values.len();
-        let mean = values.iter().sum::<f64>() / runs as f64;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let std = (runs > 1).then(|| (squares / (runs - 1) as f64).sqrt());
-        (runs > 0).then_some(Self { runs, mean, std })
-    }
-}
 
 /// One arm with one setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,8 +45,8 @@ fn row(first: &RunStatus, runs: &[&RunStatus]) -> Row {
     let values: Vec<serde_json::Value> =
         done.iter().map(|run| serde_json::to_value(&run.summary).unwrap_or_default()).collect();
     let spread = |key: &&str| {
-        let numbers: Vec<f64> = values.iter().filter_map(|value| value.get(*key)?.as_f64()).collect();
-        Some(((*key).to_owned(), Spread::of(&numbers)?))
+        let numbers = values.iter().filter_map(|value| value.get(*key)?.as_f64());
+        Some(((*key).to_owned(), Spread::of(numbers)?))
     };
     Row {
         arm: first.arm.clone(),
@@ -137,21 +115,14 @@ fn shown(spread: Spread, form: Form) -> String {
         Form::Times(factor) => format!("{:.2}", value * factor),
         Form::Scientific => format!("{value:.1e}"),
     };
-    spread.std.map_or_else(|| number(spread.mean), |std| format!("{} ± {}", number(spread.mean), number(std)))
+    spread
+        .deviation
+        .map_or_else(|| number(spread.mean), |deviation| format!("{} ± {}", number(spread.mean), number(deviation)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_spread_over_seeds_is_the_sample_standard_deviation() {
-        let spread = Spread::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).expect("there are values");
-        assert!((spread.mean - 5.0).abs() < 1e-12);
-        assert!((spread.std.expect("there are several") - (32.0_f64 / 7.0).sqrt()).abs() < 1e-12);
-        assert_eq!(Spread::of(&[3.0]), Some(Spread { runs: 1, mean: 3.0, std: None }));
-        assert_eq!(Spread::of(&[]), None);
-    }
 
     #[test]
     fn the_table_names_settings_by_their_last_key_where_that_is_enough() {
@@ -160,7 +131,10 @@ mod tests {
             setting: setting.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect(),
             seeds: (0..seeds as u64).collect(),
             planned: 2,
-            numbers: Spread::of(accuracy).map(|spread| ("average_accuracy".to_owned(), spread)).into_iter().collect(),
+            numbers: Spread::of(accuracy.iter().copied())
+                .map(|spread| ("average_accuracy".to_owned(), spread))
+                .into_iter()
+                .collect(),
         };
         let rows = [
             row(&[("train.learning_rate", 0.05), ("a.count", 1.0), ("b.count", 2.0)], 2, &[0.5, 0.6]),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{Running, THREE, json, kith, signal, text, workplace};
+use crate::common::{LONGER, Running, THREE, json, kith, signal, text, workplace};
 
 /// Keys, a free port each, and the list of processes that host these agents.
 pub(crate) fn introduce(folder: &Path, hosted: &[&str]) -> Vec<String> {
@@ -178,4 +178,36 @@ fn an_agent_that_waits_for_its_neighbours_stops_when_it_is_asked_to() {
     assert_eq!(code, Some(130), "{words}");
     let arm = &json(&folder.path().join("out-0/summary.json"))["arms"][0];
     assert_eq!((arm["rounds"].as_u64(), arm["stopped"].as_bool()), (Some(0), Some(true)));
+}
+
+#[test]
+fn a_process_that_was_killed_is_started_again_and_comes_to_the_end_with_the_others() {
+    let folder = workplace(LONGER);
+    let folder = folder.path();
+    let addresses = introduce(folder, &["0,1,2", "3,4", "5,6,7"]);
+    let long = ["--set", "train.rounds_per_task=1500"];
+    let mut first = agent(folder, "0", "0..2", &addresses[0], &long);
+    let mut second = agent(folder, "1", "3..4", &addresses[1], &long);
+    let third = agent(folder, "2", "5..7", &addresses[2], &long);
+    second.hear("task 2/3");
+    signal("KILL", u64::from(second.child.id()));
+    assert_eq!(second.end().0, None);
+    first.hear("the process of agents 3, 4 is gone");
+    let again =
+        ["agent", "--experiment", "e.toml", "--agents", "3,4", "--identity", "1.key", "--listen", &addresses[1]];
+    let again = Running::start(folder, &[&again[..], &["--peers", "peers.toml", "--out", "again"], &long].concat());
+    first.hear("back again from round");
+    for (code, words) in [first.end(), again.end(), third.end()] {
+        assert_eq!(code, Some(0), "{words}");
+    }
+    let arm = &json(&folder.join("again/summary.json"))["arms"][0];
+    let last = arm["accuracy_matrix_per_agent"][0].as_array().and_then(|rows| rows.last()).expect("it ended a task");
+    assert!(last[2].as_f64().is_some_and(|accuracy| accuracy > 0.5), "{arm}");
+    // Of the two directories of agents 3 and 4, the one that came to its end counts.
+    let together = kith(folder, &["gather", ".", "--out", "gathered", "--json", "-q"]);
+    assert!(together.status.success(), "{}", text(&together.stderr));
+    let together: Value = serde_json::from_slice(&together.stdout).expect("it is JSON");
+    let rows = together["arms"][0]["accuracy_matrix_per_agent"].as_array().expect("a list");
+    assert!(rows.iter().all(|rows| rows.as_array().is_some_and(|rows| !rows.is_empty())), "{rows:?}");
+    assert_eq!(together["arms"][0]["tasks"], 3);
 }

@@ -48,6 +48,12 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
             .accept("accepted: dataset = \"synthetic\", or no [data.synthetic]"),
         );
     }
+    if data.shape.is_some() && !["csv", "numpy"].contains(&data.dataset.as_str()) {
+        problems.push(
+            Problem::new("data.shape", format!("the dataset `{}` has a shape of its own", data.dataset))
+                .accept("accepted: dataset = \"csv\" or \"numpy\", or no shape"),
+        );
+    }
     augment(subject, problems);
     tasks(subject, problems);
 }

@@ -6,6 +6,7 @@
 mod condition;
 mod filter;
 mod read;
+mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,6 +21,7 @@ use super::{ConfigError, resolve};
 use read::{Axis, Block, Combine, MOST_RUNS, SweepSpec};
 
 pub use filter::Filter;
+pub(super) use shape::SweepKeys;
 
 /// Keys that the sweep sets, dotted, and their values.
 pub type Setting = BTreeMap<String, serde_json::Value>;

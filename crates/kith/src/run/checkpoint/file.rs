@@ -118,7 +118,11 @@ fn write_whole(
     // The digest is taken of large pieces, and the file sees no small ones.
     let mut to = BufWriter::with_capacity(BUFFER, Digesting::new(&mut file));
     to.write_all(&header).map_err(failed())?;
-    record(&mut Tape::recording(&mut to))?;
+    // A disk that is full shows here first.
+    record(&mut Tape::recording(&mut to)).map_err(|error| match error {
+        TapeError::Io(source) => failed()(source),
+        error => error.into(),
+    })?;
     let Digesting { digester, bytes, .. } = to.into_inner().map_err(|error| failed()(error.into_error()))?;
     file.write_all(&digester.finish().0).map_err(failed())?;
     file.seek(SeekFrom::Start(0)).map_err(failed())?;

@@ -1,19 +1,25 @@
-//! Means over seeds and paired differences.
+//! Means over seeds and paired differences: for sweeps and for reports.
 
+use serde::Serialize;
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 /// A mean and how far values are from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) count: usize,
-    pub(crate) mean: f64,
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// How many values.
+    #[serde(rename = "runs")]
+    pub count: usize,
+    /// Their mean.
+    pub mean: f64,
     /// Sample standard deviation, over n − 1; none of a single value.
-    pub(crate) deviation: Option<f64>,
+    #[serde(rename = "std")]
+    pub deviation: Option<f64>,
 }
 
 impl Spread {
     /// Of values, those that are no numbers left out; none where no value is left.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         let count = values.len();
         if count == 0 {
@@ -26,7 +32,8 @@ impl Spread {
     }
 
     /// Half the width of the 95 % confidence interval of the mean, by Student's t; none of a single value.
-    pub(crate) fn half_width(&self) -> Option<f64> {
+    #[must_use]
+    pub fn half_width(&self) -> Option<f64> {
         let degrees = (self.count - 1) as f64;
         let t = StudentsT::new(0.0, 1.0, degrees).ok()?.inverse_cdf(0.975);
         Some(t * self.deviation? / (self.count as f64).sqrt())
@@ -47,6 +54,13 @@ mod tests {
         assert!((spread.mean + 1.58).abs() < 1e-12);
         let half = spread.half_width().expect("ten values");
         assert!((half - 0.879_885_8).abs() < 1e-6, "{half}");
+    }
+
+    #[test]
+    fn the_deviation_is_the_samples() {
+        let spread = Spread::of([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).expect("eight values");
+        assert!((spread.mean - 5.0).abs() < 1e-12);
+        assert!((spread.deviation.expect("there are several") - (32.0_f64 / 7.0).sqrt()).abs() < 1e-12);
     }
 
     #[test]
