@@ -1,9 +1,9 @@
 //! Bytes from the wire: whatever they are, reading them neither panics nor takes more memory than it may. Alone in its
-//! binary, since it measures every allocation of the process.
+//! binary, since it measures every allocation of a test's thread.
 #![allow(missing_docs)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use kith_core::{AgentId, Digest, Head, Network, Purpose, Round, Seeds, TaskId};
 use kith_protocol::{FrameKind, Header, Hello, PROTOCOL_VERSION, encode_header};
@@ -11,19 +11,27 @@ use rand::RngExt as _;
 
 struct Measuring;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    // Tests run beside each other: each counts for itself. What another thread frees may take the count below zero.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn hold(bytes: isize) {
+    let held = HELD.get() + bytes;
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
 
 // SAFETY: everything is handed on to the system's allocator; the counts are beside the point of memory.
 unsafe impl GlobalAlloc for Measuring {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
+        hold(layout.size() as isize);
         // SAFETY: the caller keeps the same contract.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        hold(-(layout.size() as isize));
         // SAFETY: the caller keeps the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -34,10 +42,10 @@ static ALLOCATOR: Measuring = Measuring;
 
 /// Most bytes that were held at once meanwhile, beyond those before.
 fn peak<T>(of: impl FnOnce() -> T) -> usize {
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = HELD.get();
+    PEAK.set(before);
     drop(of());
-    PEAK.load(Ordering::Relaxed) - before
+    (PEAK.get() - before) as usize
 }
 
 const BODY: u32 = 1 << 16;

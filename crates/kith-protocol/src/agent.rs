@@ -234,6 +234,13 @@ impl Agent {
         })
     }
 
+    /// The round whose payload this neighbour may still be sent again.
+    #[must_use]
+    pub fn unacknowledged(&self, peer: AgentId) -> Option<Round> {
+        let open = self.edges[self.position(peer)?].open.filter(|open| !open.mine_acked)?;
+        Some(open.round)
+    }
+
     /// Takes in what happened and says what to do.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         match input {

@@ -149,16 +149,14 @@ impl Driver<'_> {
         }
     }
 
-    /// Keeps a round's bodies for as long as they may be asked for: two exchanges of an edge at most are under way.
+    /// Keeps a round's bodies beside those that may be sent again. An acknowledgement can be lost and the exchange settle all the
+    /// same, so that the agent is asked and not the frames.
     fn keep(&mut self, bodies: Bodies) {
-        for (edge, body) in bodies {
-            let kept = self.outgoing.entry(edge).or_default();
+        for ((from, to), body) in bodies {
+            let again = self.agents.get(&from).and_then(|agent| agent.unacknowledged(to));
+            let kept = self.outgoing.entry((from, to)).or_default();
+            kept.retain(|round, _| Some(*round) == again);
             kept.insert(self.current, body);
-            while kept.len() > 2 {
-                // The oldest may still be on its way; what lies between was never sent.
-                let between = kept.keys().nth(1).copied().unwrap_or_default();
-                kept.remove(&between);
-            }
         }
     }
 }
