@@ -71,7 +71,8 @@ def kith_run(agents, rounds):
 
 
 def kith(agents, rounds):
-    first = max(2, rounds // 10)
+    # The first rounds touch every page; many rounds, since start-up costs seconds with thousands of agents.
+    first = max(4, rounds // 10)
     short, long = kith_run(agents, first), kith_run(agents, rounds)
     steps = (rounds - first) * agents * args.local_steps
     return {**long, "agent_steps_per_cpu_second": steps / (long["cpu_seconds"] - short["cpu_seconds"])}
@@ -94,7 +95,7 @@ for agents in args.agents:
     rounds = max(3, int(args.seconds * 1000 / agents / args.local_steps))
     figures = {side: [] for side in ["kith", *args.styles]}
     for _ in range(args.runs):
-        figures["kith"].append(kith(agents, 3 * rounds))
+        figures["kith"].append(kith(agents, max(44, 3 * rounds)))
         for style in args.styles:
             figures[style].append(torch(style, agents, rounds))
 
