@@ -239,7 +239,7 @@ fn weight(process: &Process) -> (u64, usize) {
 
 /// Sixteen processes, of which a random one is killed again and again: `KITH_SOAK_KILLS` times (30 without it).
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo test --release --workspace --test faults -- --ignored"]
 #[cfg(target_os = "linux")]
 fn sixteen_processes_of_which_some_die_grow_neither_in_memory_nor_in_descriptors() {
     use rand::RngExt as _;

@@ -186,7 +186,6 @@ impl Started<'_> {
         }
     }
 
-    #[allow(clippy::needless_update, reason = "what a process has no use for is left out, whatever it is")]
     fn net_options(&self, status: &Keeping) -> kith_net::Options {
         kith_net::Options {
             board: Some(Arc::clone(&status.board)),
