@@ -139,6 +139,22 @@ fn a_duplicate_is_acknowledged_again_and_changes_nothing() {
 }
 
 #[test]
+fn the_payload_that_may_be_sent_again_is_the_open_one_also_where_its_acknowledgement_never_came() {
+    let mut driven = Driven::new(&[1]);
+    assert_eq!(driven.agent.unacknowledged(AgentId(1)), None);
+    driven.tell(Input::Computed);
+    assert_eq!(driven.agent.unacknowledged(AgentId(1)), Some(Round(0)));
+    driven.frame(1, FrameKind::Payload, 0, 1);
+    driven.tell(Input::Computed);
+    assert_eq!(driven.agent.unacknowledged(AgentId(1)), Some(Round(0)), "sent again until something settles it");
+    // The peer opens round 1 only once it has round 0: its payload stands for the acknowledgement.
+    driven.frame(1, FrameKind::Payload, 1, 2);
+    driven.tell(Input::LinkDown(AgentId(1)));
+    driven.tell(Input::Computed);
+    assert_eq!(driven.agent.unacknowledged(AgentId(1)), Some(Round(1)));
+}
+
+#[test]
 fn a_payload_of_a_round_that_was_sat_out_is_declined() {
     let mut driven = Driven::new(&[1]);
     driven.tell(Input::Computed);
