@@ -157,7 +157,27 @@ fn product(seconds: f64) -> f64 {
         let (out, n) = (c.as_mut_ptr(), N as isize);
         // SAFETY: three matrices of N rows and columns, the output apart from the others.
         unsafe {
-            gemm::gemm(N, N, N, out, 1, n, false, a.as_ptr(), 1, n, b.as_ptr(), 1, n, 0.0, 1.0, false, false, false, gemm::Parallelism::None);
+            gemm::gemm(
+                N,
+                N,
+                N,
+                out,
+                1,
+                n,
+                false,
+                a.as_ptr(),
+                1,
+                n,
+                b.as_ptr(),
+                1,
+                n,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
         }
         best = best.min(started.elapsed().as_secs_f64());
     }
