@@ -22,7 +22,7 @@ impl Spec {
         self.check_keys()?;
         self.check_sequence()?;
         let family = self.family();
-        match family {
+        let graph = match family {
             Family::Ring | Family::Exponential => self.circulant(family),
             Family::Chain | Family::Star | Family::Complete | Family::Hypercube => self.sized(family),
             Family::Torus => self.torus(),
@@ -30,6 +30,10 @@ impl Spec {
             Family::Petersen => self.fixed(10, "Petersen graph", family::petersen()),
             Family::Dyck => self.fixed(32, "Dyck graph", family::dyck()),
             Family::Edges => self.edge_list(),
+        }?;
+        match self.tree {
+            Some(by) => graph.spanned(by),
+            None => Ok(graph),
         }
     }
 
@@ -64,6 +68,7 @@ impl Spec {
             ("edges", self.edges.is_some()),
             ("rounds", self.rounds.is_some()),
             ("sequence", self.sequence.is_some()),
+            ("tree", self.tree.is_some()),
             ("weights", self.weights.is_some()),
         ];
         keys.into_iter().find(|(key, given)| *given && !accept(key)).map(|(key, _)| key)
@@ -74,7 +79,7 @@ impl Spec {
             return Err(GraphError::UnresolvedFile { file: file.clone() });
         }
         let (family, used) = (self.family(), self.family().keys());
-        match self.given_key(|key| key == "family" || key == "sequence" || used.contains(&key)) {
+        match self.given_key(|key| ["family", "sequence", "tree"].contains(&key) || used.contains(&key)) {
             Some(key) => Err(GraphError::UnusedKey { family, key, used }),
             None => Ok(()),
         }
@@ -96,6 +101,9 @@ impl Spec {
                 refused("edges round by round are a sequence of their own: no `sequence` key beside `rounds`")
             }
             _ if self.rounds.is_some() && directed => refused("edges round by round go both ways"),
+            _ if self.rounds.is_some() && self.tree.is_some() => {
+                refused("edges round by round are all used: no `tree` key beside `rounds`")
+            }
             _ => Ok(()),
         }
     }

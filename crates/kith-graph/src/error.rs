@@ -212,7 +212,9 @@ pub enum GraphError {
         used: &'static [&'static str],
     },
     /// `file` beside a key that the file itself sets.
-    #[error("the graph comes from the file {file:?}: the key `{key}` may not stand beside it, only `weights` may")]
+    #[error(
+        "the graph comes from the file {file:?}: the key `{key}` may not stand beside it, only `tree` and `weights` may"
+    )]
     KeyBesideFile {
         /// The file named.
         file: String,
@@ -282,6 +284,14 @@ pub enum GraphError {
     /// Metropolis weights on a directed graph.
     #[error("metropolis weights need an undirected graph and the {label} is directed; use weights = \"uniform\"")]
     DirectedMetropolis {
+        /// The graph.
+        label: String,
+    },
+    /// A spanning tree of one-way edges.
+    #[error(
+        "a spanning tree needs edges that go both ways and the {label} is directed; leave out `directed` or `tree`"
+    )]
+    DirectedTree {
         /// The graph.
         label: String,
     },

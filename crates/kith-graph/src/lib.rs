@@ -18,11 +18,12 @@ mod short;
 mod spec;
 mod spectral;
 mod svg;
+mod tree;
 
 pub use error::GraphError;
 pub use graph::Graph;
 pub use inspect::{Degrees, Inspection, picture};
 pub use meetings::{Meeting, Meetings};
 pub use mixing::Mixing;
-pub use spec::{Family, Sequence, Spec, Weights};
+pub use spec::{Family, Sequence, Spec, Tree, Weights};
 pub use svg::{Drawing, drawing, svg};

@@ -33,7 +33,7 @@ impl Spec {
         let Some(file) = &self.file else {
             return Ok(self.clone());
         };
-        if let Some(key) = self.given_key(|key| key == "weights") {
+        if let Some(key) = self.given_key(|key| ["tree", "weights"].contains(&key)) {
             return Err(GraphError::KeyBesideFile { file: file.clone(), key });
         }
         let path = base_dir.join(file);
@@ -42,7 +42,7 @@ impl Spec {
             .map_err(|source| GraphError::File { path: path.clone(), source: Box::new(source) })?;
         match read.file {
             Some(inner) => Err(GraphError::NestedFile { path, inner }),
-            None => Ok(Self { weights: self.weights.or(read.weights), ..read }),
+            None => Ok(Self { tree: self.tree.or(read.tree), weights: self.weights.or(read.weights), ..read }),
         }
     }
 }

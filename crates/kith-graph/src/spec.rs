@@ -62,11 +62,21 @@ pub enum Sequence {
     RandomMatching,
 }
 
+/// Which of the graph's edges make a tree of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tree {
+    /// Nearest agents first: nobody is farther from agent 0 than in the whole graph.
+    BreadthFirst,
+    /// As far as it goes, then back: long ways and small degrees. A ring becomes a chain.
+    DepthFirst,
+}
+
 /// A graph as a file says it.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Spec {
-    /// A file of this same form, relative to the experiment file; other keys then may not be given, but `weights`.
+    /// A file of this same form, relative to the experiment file; other keys then may not be given, but `tree` and `weights`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = "../topologies/dyck.toml")]
     pub file: Option<String>,
@@ -107,6 +117,9 @@ pub struct Spec {
     /// Which edges are used in which round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<Sequence>,
+    /// Keeps a spanning tree of the edges only, found by a walk from agent 0: for methods that need a tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
     /// How mixing weights follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,

@@ -1,7 +1,7 @@
 //! Laws that every graph and every mixing matrix keeps.
 
 use kith_core::{AgentId, Seeds};
-use kith_graph::{Family, Graph, Mixing, Spec, Weights};
+use kith_graph::{Family, Graph, Mixing, Spec, Tree, Weights};
 use proptest::prelude::*;
 
 fn spec(family: Family) -> Spec {
@@ -193,4 +193,33 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn a_spanning_tree_has_edges_of_the_graph_one_fewer_than_agents_and_keeps_agents_near_if_it_is_breadth_first(
+        spec in specs().prop_filter("edges go both ways", |spec| spec.directed != Some(true)),
+        seed in 0_u64..100,
+    ) {
+        let (graph, _) = build(&spec, seed);
+        for tree in [Tree::BreadthFirst, Tree::DepthFirst] {
+            let (spanned, mixing) = build(&Spec { tree: Some(tree), ..spec.clone() }, seed);
+            prop_assert_eq!(spanned.edges().len() + 1, graph.agents());
+            prop_assert!(spanned.edges().iter().all(|edge| graph.edges().contains(edge)));
+            prop_assert!(mixing.is_doubly_stochastic());
+            if tree == Tree::BreadthFirst {
+                prop_assert!(spanned.diameter() <= 2 * graph.diameter());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ring_becomes_a_chain_if_it_is_walked_in_depth_and_has_two_branches_if_in_breadth() {
+    let edges = |tree| {
+        let (graph, _) = build(&Spec { tree: Some(tree), ..sized(Family::Ring, 6) }, 1);
+        graph.edges().iter().map(|(from, to)| (from.0, to.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(edges(Tree::DepthFirst), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]);
+    assert_eq!(edges(Tree::BreadthFirst), [(0, 1), (0, 5), (1, 2), (2, 3), (4, 5)]);
 }

@@ -25,6 +25,8 @@ fn a_graph_that_cannot_be_says_what_would_be_accepted() {
         ("family = 'chain'\nagents = 1", "\"chain\" has at least 2 agents", "1 given"),
         ("family = 'complete'\nagents = 0", "at least 1 agents", "0 given"),
         ("family = 'star'\nagents = 4\ndirected = true", "\"star\" does not use the key `directed`", "agents, weights"),
+        ("agents = 5\ndirected = true\ntree = 'breadth-first'", "directed ring of 5 is directed", "leave out"),
+        ("family = 'edges'\nrounds = [[[0, 1]]]\ntree = 'depth-first'", "round by round", "no `tree` key"),
         ("family = 'torus'\nrows = 2\ncolumns = 4", "at least 3 x 3", "2 x 4 given"),
         ("family = 'torus'\nrows = 4\ncolumns = 4\nagents = 15", "4 times 4", "agents = 15 is given"),
         ("family = 'torus'\nrows = 4", "needs the key `columns`", "agents, rows, columns"),

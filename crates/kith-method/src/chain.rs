@@ -94,6 +94,27 @@ impl Ascent {
             decay: if *climbs == Climb::LossAndDecay { decay as f32 } else { 0.0 },
         }
     }
+
+    /// Asks for a gradient at `at`, and if `radius` is above 0, again where that gradient leads so far up. Where the perturbation climbs
+    /// weight decay too, the first gradient has it and the second has not: it joins as a link of the chain.
+    pub(crate) fn climb<V: Visit>(
+        &self,
+        visit: &mut V,
+        radius: f32,
+        at: Point,
+        gradient: Slot,
+        ask: impl Fn(&mut V, Point),
+    ) {
+        ask(visit, at);
+        if radius > 0.0 {
+            if self.decay > 0.0 {
+                visit.axpy(gradient, self.decay, at.row);
+            }
+            visit.copy(PERTURBED, at.row);
+            visit.axpy_normalised(PERTURBED, radius, gradient, TINY, &self.parts);
+            ask(visit, Point { row: PERTURBED, ..at });
+        }
+    }
 }
 
 /// Asks for gradients: where, how far from there, with which constraint, on which minibatch.
@@ -108,18 +129,9 @@ pub(crate) struct Oracle<'a> {
 }
 
 impl Oracle<'_> {
-    /// `into ← ∇F(at + ρ g/(‖g‖ + tiny))` with `g = ∇F(at)`, on the same minibatch; `∇F(at)` at ρ = 0. Where the perturbation
-    /// climbs weight decay too, g has it and what is returned has not: it joins as a link of the chain.
+    /// `into ← ∇F(at + ρ g/(‖g‖ + tiny))` with `g = ∇F(at)`, on the same minibatch; `∇F(at)` at ρ = 0.
     pub(crate) fn gradient(self, visit: &mut impl Visit, at: Point, into: Slot) {
-        self.ask(visit, at, into);
-        if self.radius > 0.0 {
-            if self.ascent.decay > 0.0 {
-                visit.axpy(into, self.ascent.decay, at.row);
-            }
-            visit.copy(PERTURBED, at.row);
-            visit.axpy_normalised(PERTURBED, self.radius, into, TINY, &self.ascent.parts);
-            self.ask(visit, Point { row: PERTURBED, ..at }, into);
-        }
+        self.ascent.climb(visit, self.radius, at, into, |visit, at| self.ask(visit, at, into));
     }
 
     fn ask(self, visit: &mut impl Visit, at: Point, into: Slot) {

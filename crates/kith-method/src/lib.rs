@@ -24,7 +24,7 @@ pub use cohort::{Cohort, Setup};
 pub use compress::{Bias, Compressor};
 pub use continual::{Consolidation, Continual, Curriculum, Importance, Replay, Sharing};
 pub use error::MethodError;
-pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec, decode_basis};
+pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec, WholeCopy, decode_basis};
 pub use handover::{BasisSpec, Handover};
 pub use spec::{
     Agreement, Buffer, Climb, ClimbNorm, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order,

@@ -12,7 +12,7 @@ use support::{Course, decentralized, distance, keeps_mean, largest_gap, mean, or
 /// f32 against f64 over some rounds.
 const TOLERANCE: f64 = 1e-4;
 /// One graph a family, with even and odd numbers of agents.
-const GRAPHS: [&str; 15] = [
+const GRAPHS: [&str; 17] = [
     "chain:2",
     "ring:6",
     "ring:5",
@@ -26,9 +26,14 @@ const GRAPHS: [&str; 15] = [
     "erdos-renyi:8:0.4",
     "random-regular:8:3",
     "petersen",
+    "dyck",
     "exponential:8:directed",
+    SPANNED,
     UNEVEN,
 ];
+
+/// A spanning tree of a graph with cycles.
+const SPANNED: &str = "spanned";
 
 /// One-way edges, of which agents have different numbers in and out: rows of W do not sum to one.
 const UNEVEN: &str = "uneven";
@@ -49,7 +54,12 @@ impl World {
     fn new(name: &str) -> Self {
         let seeds = Seeds::new(1);
         let uneven = "family = 'edges'\ndirected = true\nedges = [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [0, 2], [0, 3], [2, 0]]";
-        let spec = if name == UNEVEN { Spec::from_toml(uneven) } else { Spec::parse_short(name) }.expect("a graph");
+        let spec = match name {
+            UNEVEN => Spec::from_toml(uneven),
+            SPANNED => Spec::from_toml("family = 'torus'\nagents = 9\ntree = 'breadth-first'"),
+            _ => Spec::parse_short(name),
+        };
+        let spec = spec.expect("a graph");
         let graph = spec.build(&seeds).expect("it builds");
         let mixing = spec.mixing(&graph).expect("it mixes");
         let dense = graph.agent_ids().map(|i| graph.agent_ids().map(|j| mixing.weight(i, j)).collect()).collect();
@@ -268,20 +278,26 @@ fn one_agent_alone_is_the_centralised_optimiser() {
 
 #[test]
 fn on_the_complete_graph_at_rate_one_the_mean_is_that_of_data_parallel_training() {
-    let mut world = World::new("complete:5");
-    world.problem.initial = vec![world.problem.initial[0].clone(); 5];
     let linear = [
-        Preset::DPsgd,
-        Preset::DPsgdCta,
-        Preset::DsgdmN,
-        Preset::QgDsgdm,
-        Preset::QgDsgdmN,
-        Preset::QSaddle,
-        Preset::GradientTracking,
-        Preset::MomentumTracking,
-        Preset::D2,
+        ("complete:5", Preset::DPsgd),
+        ("complete:5", Preset::DPsgdCta),
+        ("complete:5", Preset::DsgdmN),
+        ("complete:5", Preset::QgDsgdm),
+        ("complete:5", Preset::QgDsgdmN),
+        ("complete:5", Preset::QSaddle),
+        ("complete:5", Preset::GradientTracking),
+        ("complete:5", Preset::MomentumTracking),
+        ("complete:5", Preset::D2),
+        // Everyone takes the mean of everyone's gradients, at one point.
+        ("complete:5", Preset::Ngc),
+        ("complete:5", Preset::NSaddle),
+        ("complete:5", Preset::PushSum),
+        // The complete graph that is a tree.
+        ("chain:2", Preset::RelaySgd),
     ];
-    for preset in linear {
+    for (graph, preset) in linear {
+        let mut world = World::new(graph);
+        world.problem.initial = vec![world.problem.initial[0].clone(); world.problem.initial.len()];
         let parts = preset.parts();
         let expected = centralised(&world.problem, &parts, &world.problem.initial[0], 0.03, 10);
         for (state, expected) in world.run(parts, 0.03, 1.0, 10).iter().zip(&expected) {
@@ -325,7 +341,7 @@ fn far_from_the_optimum(world: &World, parts: &Parts, gamma: f64) -> f64 {
 
 #[test]
 fn tracking_correction_and_relaying_reach_the_optimum_where_decentralized_sgd_stalls() {
-    for world in ["ring:6", "chain:5", "star:6", "erdos-renyi:8:0.4"].map(World::new) {
+    for world in ["ring:6", "chain:5", "star:6", SPANNED, "erdos-renyi:8:0.4"].map(World::new) {
         let stalls = far_from_the_optimum(&world, &Preset::DPsgd.parts(), 1.0);
         assert!(stalls > 0.02, "{}: {stalls}", world.name);
         for preset in [Preset::GradientTracking, Preset::D2, Preset::ExactDiffusion] {

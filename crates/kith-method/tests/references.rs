@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use kith_core::{AgentId, Batches, Head, Network, Round, Samples, Schedule, Seeds};
 use kith_data::Quadratics;
 use kith_engine::{NativeEngine, Objective};
-use kith_method::{Buffer, Climb, ClimbNorm, Cohort, ExchangeKind, Link, Mixing, Oracle, Order, Parts, Preset, Setup};
+use kith_method::{
+    Buffer, Climb, ClimbNorm, Cohort, ExchangeKind, Link, Mixing, Oracle, Order, Parts, Preset, Rates, Setup,
+};
 
 mod support;
 
@@ -355,7 +357,7 @@ fn drawn(x: &[f64], batch: &[(Vec<f64>, usize)], pulls: &[(f64, Rows)]) -> Vec<f
 }
 
 /// One round of CCL over three agents that all hear each other, with weights of a third.
-fn contrast(x: &Rows, step: u64, gamma: f64, (model, data): (f64, f64)) -> Rows {
+fn contrast(x: &Rows, step: u64, gamma: f64, (model, data): (f64, f64), radius: f64) -> Rows {
     let batches: Vec<_> = (0..3).map(|agent| minibatch(agent, step)).collect();
     let mean: Vec<f64> = (0..x[0].len()).map(|at| x.iter().map(|row| row[at] / 3.0).sum()).collect();
     let mixed = |agent: usize| {
@@ -380,8 +382,11 @@ fn contrast(x: &Rows, step: u64, gamma: f64, (model, data): (f64, f64)) -> Rows 
             sum
         };
         pulls.push((data, classes(agent).iter().map(centre).collect()));
-        let mut next = own.clone();
-        add(&mut next, -0.2, &drawn(&own, &batches[agent], &pulls));
+        let up = drawn(&own, &batches[agent], &pulls);
+        let length = up.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let (mut next, mut above) = (own.clone(), own);
+        add(&mut above, radius / length, &up);
+        add(&mut next, -0.2, &drawn(&above, &batches[agent], &pulls));
         next
     };
     (0..3).map(one).collect()
@@ -389,11 +394,14 @@ fn contrast(x: &Rows, step: u64, gamma: f64, (model, data): (f64, f64)) -> Rows 
 
 #[test]
 fn features_are_drawn_to_neighbours_models_and_to_means_of_classes() {
-    for strengths in [(0.4, 0.7), (0.4, 0.0), (0.0, 0.7)] {
+    for (strengths, radius) in
+        [((0.4, 0.7), 0.0), ((0.4, 0.0), 0.0), ((0.0, 0.7), 0.0), ((0.4, 0.7), 0.3), ((0.4, 0.0), 0.3)]
+    {
         let network = Network::mlp(SIZES.0, &[SIZES.1], SIZES.2, false, Head::Shared, 1);
         let layout = network.layout().expect("it fits together");
         let mut parts = Preset::Ccl.parts();
         parts.chain.clear();
+        parts.oracle = Oracle::sharpness_aware(radius);
         (parts.exchange.model_variant_strength, parts.exchange.data_variant_strength) =
             (Some(strengths.0), Some(strengths.1));
         let legs = parts.legs();
@@ -409,7 +417,7 @@ fn features_are_drawn_to_neighbours_models_and_to_means_of_classes() {
         let mut cohort =
             Cohort::new(engine, setup, |agent, row| row.copy_from_slice(&support::to_f32(&x[agent.index()])));
         for round in 0..6_u64 {
-            x = contrast(&x, round, 0.6, strengths);
+            x = contrast(&x, round, 0.6, strengths, radius);
             let rows: Vec<Mixing<'_>> = all
                 .iter()
                 .zip(&others)
@@ -417,7 +425,7 @@ fn features_are_drawn_to_neighbours_models_and_to_means_of_classes() {
                 .collect();
             for (part, &leg) in legs.iter().enumerate() {
                 if leg.computes() {
-                    cohort.train(&all, round..round + 1, &Few, |_| 0.2);
+                    cohort.train(&all, round..round + 1, &Few, |_| Rates { learning_rate: 0.2, radius });
                 }
                 cohort.exchange(Round(2 * round + part as u64), leg, 0.6, &rows);
             }

@@ -56,6 +56,13 @@ impl Plan {
         self.train_rounds.iter().map(|rounds| rounds + self.consensus_rounds).sum()
     }
 
+    /// The round with which a task begins; for tasks beyond the last, the one after all.
+    #[must_use]
+    pub fn first_round(&self, task: TaskId) -> Round {
+        let before = (0..self.train_rounds.len().min(task.index())).map(TaskId::from);
+        Round(before.map(|earlier| self.rounds_of(earlier)).sum())
+    }
+
     /// Where a round stands; nothing for rounds after the last.
     #[must_use]
     pub fn stage(&self, round: Round) -> Option<Stage> {
@@ -109,6 +116,7 @@ mod tests {
         let legs = vec![Leg::Both];
         let plan = Plan { train_rounds: vec![3, 2], legs, consensus_rounds: 1, shared_memory: true };
         assert_eq!(plan.rounds(), 7);
+        assert_eq!([0, 1, 2].map(|task| plan.first_round(TaskId(task)).0), [0, 4, 7]);
         let stage = |round| plan.stage(Round(round)).expect("within the plan");
         let of = |task, kind, index, leg, last| Stage { task: TaskId(task), kind, index, leg, closes: true, last };
         assert_eq!(stage(2), of(0, RoundKind::Train, 2, Leg::Both, false));

@@ -17,4 +17,4 @@ pub use kith_run::{
 pub use link::Links;
 pub use run::{Checked, Experiment, SimError, resume, run};
 pub use spec::{Fault, FaultKind, LinkRule, LinkSpec};
-pub use timeline::{Settings, Step, Timeline};
+pub use timeline::{BodySizes, Settings, Step, Timeline};

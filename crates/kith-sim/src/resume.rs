@@ -8,21 +8,21 @@ use kith_engine::Engine;
 use kith_run::RoundPlan;
 
 use crate::run::{SimError, Simulation};
-use crate::timeline::{Step, Timeline};
+use crate::timeline::{BodySizes, Step, Timeline};
 
 /// What the arithmetic told the timeline so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
-    /// `[t]`: bytes of a payload's body in task t, and had it been whole, as [`Timeline::set_payload`] takes them.
-    payloads: Vec<[(u64, u64); 2]>,
+    /// `[t]`: how long payloads of task t are.
+    payloads: Vec<BodySizes>,
     /// Bytes of each basis that was spread, in order.
     bases: Vec<u64>,
 }
 
 impl Told {
-    pub(crate) fn payload(&mut self, timeline: &mut Timeline, sizes: [(u64, u64); 2]) {
+    pub(crate) fn sizes(&mut self, timeline: &mut Timeline, sizes: BodySizes) {
         self.payloads.push(sizes);
-        timeline.set_payload(sizes);
+        timeline.set_sizes(sizes);
     }
 
     pub(crate) fn basis(&mut self, bytes: u64) {
@@ -31,19 +31,14 @@ impl Told {
 
     fn carry(&mut self, tape: &mut Tape<'_>, tasks: usize) -> Result<(), TapeError> {
         let Self { payloads, bases } = self;
-        tape.list("tasks begun", payloads, tasks, |tape, sizes| {
-            sizes.iter_mut().try_for_each(|(bytes, full)| {
-                tape.number(bytes)?;
-                tape.number(full)
-            })
-        })?;
+        tape.list("tasks begun", payloads, tasks, |tape, sizes| sizes.carry(tape))?;
         tape.list("bases spread", bases, usize::MAX, Tape::number)
     }
 
     /// Takes a timeline from its beginning to a round, telling it the same again.
     fn replay(&self, timeline: &mut Timeline, until: Round) -> Option<RoundPlan> {
         let tell = |timeline: &mut Timeline, task: TaskId| {
-            timeline.set_payload(*self.payloads.get(task.index())?);
+            timeline.set_sizes(*self.payloads.get(task.index())?);
             Some(())
         };
         let mut bases = self.bases.iter();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_core::{AgentId, Calendar, Event, Key, Leg, Round, Tape, TapeError, TaskId};
+use kith_core::{AgentId, Calendar, Event, Key, Round, Tape, TapeError, TaskId};
 use kith_engine::Engine;
 use kith_method::{Cohort, ExchangeKind};
 use kith_protocol::{Agent, Config, Neighbour, RoundKind};
@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::check::{CheckError, Checks};
 use crate::link::{Links, nanoseconds};
 use crate::resume::Told;
-use crate::timeline::{Settings, Step, Timeline};
+use crate::timeline::{BodySizes, Settings, Step, Timeline};
 use crate::{Fault, FaultKind, LinkSpec};
 
 /// Everything that a simulated run is made of.
@@ -182,8 +182,7 @@ impl<'a, E: Engine> Simulation<'a, E> {
             checks.remember(self.run.cohort(), &agents);
         }
         self.run.begin(task)?;
-        let sizes = [Leg::Both, Leg::Exchange].map(|leg| self.run.cohort().payload_bytes(leg));
-        self.told.payload(&mut self.timeline, sizes);
+        self.told.sizes(&mut self.timeline, BodySizes::of(self.run.cohort()));
         if let Some(checks) = &mut self.checks {
             checks.begin(self.run.cohort());
         }

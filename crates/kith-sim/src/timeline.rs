@@ -4,17 +4,20 @@
 //! arithmetic and hands out one [`RoundPlan`] after another; a round is complete when every living agent has mixed it.
 
 mod faults;
+mod sizes;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use kith_core::{AgentId, Calendar, Digest, Digester, Round, TaskId};
+use kith_core::{AgentId, Calendar, Digest, Digester, Leg, Round, TaskId};
 use kith_protocol::{Agent, FrameKind, HEADER_LEN, Input, Output, Plan, RoundKind, Stage, Time};
 use kith_run::{RoundPlan, Row, Traffic};
 
 use crate::link::Links;
 use crate::{Fault, FaultKind};
+
+pub use sizes::BodySizes;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +96,9 @@ pub struct Timeline {
     computed: u64,
     /// Faults that struck, by the round that began.
     struck: BTreeMap<Round, Vec<(Fault, Time)>>,
-    /// Bytes of a payload's body as it is and had it been whole: where agents compute and exchange, and where they only exchange.
-    payload: [(u64, u64); 2],
+    sizes: BodySizes,
+    /// The round at which each agent came back last; 0 for those that were never gone.
+    back_since: Vec<Round>,
     basis_len: BTreeMap<TaskId, u64>,
     trace: Digester,
 }
@@ -125,7 +129,8 @@ impl Timeline {
             waited: vec![0; count],
             computed: 0,
             struck: BTreeMap::new(),
-            payload: [(0, 0); 2],
+            sizes: BodySizes::default(),
+            back_since: vec![Round(0); count],
             basis_len: BTreeMap::new(),
             trace: Digester::default(),
         };
@@ -135,10 +140,9 @@ impl Timeline {
         timeline
     }
 
-    /// From now on payload bodies have so many bytes, and had they been whole: in legs where agents compute and exchange, and
-    /// in those where they only exchange.
-    pub fn set_payload(&mut self, sizes: [(u64, u64); 2]) {
-        self.payload = sizes;
+    /// From now on payload bodies have so many bytes.
+    pub fn set_sizes(&mut self, sizes: BodySizes) {
+        self.sizes = sizes;
     }
 
     /// Virtual time.
@@ -395,7 +399,9 @@ impl Timeline {
     fn send(&mut self, from: AgentId, to: AgentId, kind: FrameKind, round: Round, task: TaskId, next: Round) {
         let stage = self.settings.plan.stage(round);
         let consensus = stage.is_some_and(|stage| stage.kind == RoundKind::Consensus);
-        let (payload, full) = self.payload[usize::from(stage.is_some_and(|stage| !stage.leg.computes()))];
+        let leg = stage.map_or(Leg::Both, |stage| stage.leg);
+        let begun = self.settings.plan.first_round(task).max(self.back_since[from.index()]);
+        let (payload, full) = self.sizes.payload(kind, leg, round.0.saturating_sub(begun.0));
         let more = if consensus { self.settings.consensus_more } else { 0 };
         let body = match kind {
             FrameKind::Payload | FrameKind::Absolute => payload + more,

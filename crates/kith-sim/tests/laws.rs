@@ -192,8 +192,17 @@ fn still(preset: Preset, rounds: u64) -> Small {
 
 #[test]
 fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
-    let methods =
-        [Preset::DPsgd, Preset::Codec, Preset::DPsgdCta, Preset::Ngc, Preset::GradientTracking, Preset::DeepSqueeze];
+    let methods = [
+        Preset::DPsgd,
+        Preset::Codec,
+        Preset::DPsgdCta,
+        Preset::Ngc,
+        Preset::GradientTracking,
+        Preset::DeepSqueeze,
+        Preset::Choco,
+        Preset::CompQSaddle,
+        Preset::CompCodec,
+    ];
     for preset in methods {
         for (loss, latency_ms, deadline_ms) in [(0.3, 0.0, 3.0), (0.3, 2.5, 9.0), (0.6, 0.3, 2.0), (0.3, 5.0, 4.0)] {
             let start = still(preset, 1);
@@ -228,12 +237,49 @@ fn a_straggler_is_caught_up_with_and_nothing_is_lost_from_the_mean() {
 
 #[test]
 fn the_mean_of_the_living_stays_when_an_agent_is_killed() {
-    let crash = Fault { kind: FaultKind::Crash, round: 5, agent: 2, peer: None, factor: None };
-    let living = [0, 1, 3, 4];
-    let (_, at_death) = still(Preset::DPsgd, 5).run().expect("up to its death");
-    let (_, at_end) = Small { faults: vec![crash], ..still(Preset::DPsgd, 60) }.run().expect("beyond");
-    let gap = largest_gap(&mean(&at_death, &living), &mean(&at_end, &living));
-    assert!(gap < 1e-6, "the mean of the living moved by {gap:e}");
+    for preset in [Preset::DPsgd, Preset::Ngc, Preset::GradientTracking, Preset::DeepSqueeze, Preset::Choco] {
+        let crash = Fault { kind: FaultKind::Crash, round: 5, agent: 2, peer: None, factor: None };
+        let living = [0, 1, 3, 4];
+        // A round of neighbour gradients is two to the fault plan.
+        let crash = Fault { round: crash.round * preset.parts().legs().len() as u64, ..crash };
+        let (_, at_death) = still(preset, 5).run().expect("up to its death");
+        let (_, at_end) = Small { faults: vec![crash], ..still(preset, 60) }.run().expect("beyond");
+        let gap = largest_gap(&mean(&at_death, &living), &mean(&at_end, &living));
+        assert!(gap < 1e-6, "{preset:?}: the mean of the living moved by {gap:e}");
+    }
+}
+
+#[test]
+fn a_copy_that_missed_compressed_differences_is_sent_whole_and_counted_so() {
+    let link = |kind, round| Fault { kind, round, agent: 0, peer: Some(1), factor: None };
+    for (preset, settled) in [(Preset::Choco, 2), (Preset::CompQSaddle, 1)] {
+        let sent = |faults: Vec<Fault>| {
+            let mut small = Small { tasks: 1, faults, ..Small::new(preset) };
+            small.train.rounds_per_task = Some(20);
+            let (outcome, cohort) = small.run().expect("the run and its checks succeed");
+            (outcome.bytes_training[0] * 5.0, 4.0 * cohort.row_len() as f64)
+        };
+        let (unbroken, whole) = sent(Vec::new());
+        let frame = unbroken / (5.0 * 2.0 * 20.0);
+        let body = frame - kith_protocol::HEADER_LEN as f64;
+        let (broken, _) = sent(vec![link(FaultKind::LinkDown, 8), link(FaultKind::LinkUp, 12)]);
+        assert_eq!(broken, unbroken - 2.0 * 4.0 * frame + 2.0 * (whole - body), "{preset:?}: four rounds sat out");
+        // A copy that holds one difference or none is not yet longer than a difference.
+        let (early, _) = sent(vec![link(FaultKind::LinkDown, 0), link(FaultKind::LinkUp, settled - 1)]);
+        assert_eq!(early, unbroken - 2.0 * (settled - 1) as f64 * frame, "{preset:?}: at the beginning");
+    }
+}
+
+#[test]
+fn an_agent_that_comes_back_without_copies_goes_on_with_compressed_differences() {
+    let fault = |kind, round| Fault { kind, round, agent: 2, peer: None, factor: None };
+    let mut small = Small { tasks: 1, ..Small::new(Preset::CompQSaddle) };
+    small.train.rounds_per_task = Some(200);
+    small.faults = vec![fault(FaultKind::Crash, 60), fault(FaultKind::Restart, 90)];
+    let outcome = run(&small);
+    assert_eq!(outcome.missed_exchanges, 0);
+    let accuracy: Vec<f64> = outcome.accuracy_per_agent.iter().map(|agent| agent[0][0]).collect();
+    assert!(accuracy.iter().all(|one| (one - accuracy[0]).abs() < 0.06 && *one > 0.7), "{accuracy:?}");
 }
 
 #[test]

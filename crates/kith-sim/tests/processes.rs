@@ -6,7 +6,7 @@ use common::Small;
 use kith_core::{AgentId, Digest, Digester, Round, Tape, TaskId};
 use kith_engine::NativeEngine;
 use kith_method::{Agreement, Cohort, ExchangeKind, PayloadError, PayloadForm, Preset, decode_basis};
-use kith_protocol::RoundKind;
+use kith_protocol::{Late, RoundKind};
 use kith_run::{RoundPlan, Row, Run, Work, neighbours, senders};
 use kith_subspace::Growth;
 
@@ -18,14 +18,44 @@ fn process<'a>(small: &Small, work: &Work<'a>, hosted: &[u32]) -> Run<'a, Native
     Run::hosting(engine, work.clone(), hosted).expect("a run")
 }
 
-/// Everyone hears everyone in time.
-fn whole_round(run: &Run<'_, NativeEngine>, round: Round) -> Option<RoundPlan> {
+/// What happens on the way of a run.
+#[derive(Clone, Copy, Default)]
+struct Course<'a> {
+    /// Rounds before which all processes are started again.
+    cuts: &'a [u64],
+    /// Rounds in which public rows go as they are.
+    wholes: &'a [u64],
+    /// The round whose frames between agents 0 and 1 come a round later; then these two sit out another.
+    late: Option<u64>,
+}
+
+impl Course<'_> {
+    /// How many rounds after the late one this is, on the edge between agents 0 and 1.
+    fn after(&self, round: Round, edge: (AgentId, AgentId)) -> Option<u64> {
+        let (AgentId(0), AgentId(1)) = (edge.0.min(edge.1), edge.0.max(edge.1)) else { return None };
+        round.0.checked_sub(self.late?).filter(|since| *since < 3)
+    }
+}
+
+/// Everyone hears everyone in time, but for what the course says.
+fn round_plan(run: &Run<'_, NativeEngine>, round: Round, course: Course<'_>) -> Option<RoundPlan> {
     let stage = run.plan().stage(round)?;
-    let heard = |agent: AgentId| match stage.leg.exchanges() {
-        true => neighbours(run.work().graph, agent).iter().map(|peer| peer.id).collect(),
-        false => Vec::new(),
+    let row = |&agent: &AgentId| {
+        let mut row = Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
+        let peers = neighbours(run.work().graph, agent).into_iter().map(|peer| peer.id);
+        for peer in peers.filter(|_| stage.leg.exchanges()) {
+            match course.after(round, (agent, peer)) {
+                None => {
+                    row.opened.push(peer);
+                    row.fresh.push(peer);
+                }
+                Some(0) => row.opened.push(peer),
+                Some(1) => row.late.push(Late { peer, round: Round(round.0 - 1) }),
+                Some(_) => {}
+            }
+        }
+        row
     };
-    let row = |&agent: &AgentId| Row { agent, fresh: heard(agent), opened: heard(agent), late: Vec::new() };
     Some(RoundPlan { round, stage, rows: run.cohort().hosted().iter().map(row).collect(), joins: Vec::new() })
 }
 
@@ -40,40 +70,47 @@ fn again<'a>(small: &Small, work: &Work<'a>, mut old: Run<'a, NativeEngine>) -> 
     fresh
 }
 
-/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round; all processes
-/// are started again before each of the rounds `cuts`.
-fn in_processes(small: &Small, cuts: &[u64]) -> Digest {
+/// The digest of everyone's rows at the end, after payloads went between processes as bytes in every round.
+fn in_processes(small: &Small, processes: &[&[u32]], course: Course<'_>) -> Digest {
     small.with(|work| {
-        let mut runs: Vec<_> = PROCESSES.iter().map(|hosted| process(small, &work, hosted)).collect();
+        let mut runs: Vec<_> = processes.iter().map(|hosted| process(small, &work, hosted)).collect();
         let mut begins = true;
+        let mut held = Vec::new();
         for round in (0..).map(Round) {
             let Some(stage) = runs[0].plan().stage(round) else { break };
             if begins {
                 runs.iter_mut().for_each(|run| run.begin(stage.task).expect("it begins"));
             }
-            if cuts.contains(&round.0) {
+            if course.cuts.contains(&round.0) {
                 runs = runs.into_iter().map(|run| again(small, &work, run)).collect();
             }
             for run in &mut runs {
-                let plan = whole_round(run, round).expect("within the run");
+                let plan = round_plan(run, round, course).expect("within the run");
                 run.compute(&plan, &mut ()).expect("it computes");
                 run.cohort_mut().offer(round, stage.leg, &plan.agents());
             }
-            let form = if begins { PayloadForm::Absolute } else { PayloadForm::Increment };
+            let late = std::mem::take(&mut held);
+            let whole = course.wholes.contains(&round.0);
+            let form = if begins || whole { PayloadForm::Absolute } else { PayloadForm::Increment };
             let mut frames = Vec::new();
             for run in runs.iter().filter(|_| stage.leg.exchanges()) {
                 for &from in run.cohort().hosted() {
                     let outside = |to: &AgentId| !run.cohort().hosted().contains(to);
                     for to in neighbours(work.graph, from).iter().map(|peer| peer.id).filter(outside) {
                         let body = run.cohort().payload(stage.leg, from, to, form);
-                        let computed = match stage.kind {
-                            RoundKind::Train => run.cohort().payload_bytes(stage.leg).0,
-                            RoundKind::Consensus => {
-                                run.cohort().payload_bytes(stage.leg).0 + run.cohort().consensus_more()
-                            }
+                        let more = match stage.kind {
+                            RoundKind::Train => 0,
+                            RoundKind::Consensus => run.cohort().consensus_more(),
                         };
+                        let copy = run.cohort().whole_copy().filter(|_| whole);
+                        let usual = run.cohort().payload_bytes(stage.leg).0 + more;
+                        let computed = copy.map_or(usual, |copy| copy.bytes);
                         assert_eq!(body.len() as u64, computed, "encoded and computed length");
-                        frames.push((from, to, body));
+                        match course.after(round, (from, to)) {
+                            None => frames.push((from, to, body)),
+                            Some(0) => held.push((from, to, body)),
+                            Some(_) => {}
+                        }
                     }
                 }
             }
@@ -82,8 +119,13 @@ fn in_processes(small: &Small, cuts: &[u64]) -> Digest {
                 run.cohort().payload_spec().check(stage.leg, form, body).expect("a payload");
                 run.cohort_mut().receive(stage.leg, *from, *to, form, body);
             }
+            for (from, to, body) in &late {
+                let run = runs.iter_mut().find(|run| run.cohort().hosted().contains(to)).expect("somebody hosts it");
+                let of = Round(round.0 - 1);
+                run.cohort_mut().receive_late(of, *from, *to, PayloadForm::Increment, body);
+            }
             for run in &mut runs {
-                let plan = whole_round(run, round).expect("within the run");
+                let plan = round_plan(run, round, course).expect("within the run");
                 let mixings = run.mixings(&plan);
                 run.exchange(&plan, &mixings);
                 if stage.last {
@@ -135,8 +177,28 @@ fn cohorts_in_several_processes_give_the_bits_of_one_for_every_exchange() {
             consolidation.consensus_rounds = 2;
         }
         let (one, _) = small.run().expect("the run and its checks succeed");
-        assert_eq!(in_processes(&small, &[]), one.parameter_digest, "{preset:?}");
-        assert_eq!(in_processes(&small, &[1, 4, 9, 14]), one.parameter_digest, "{preset:?}, processes started again");
+        let digest = |course| in_processes(&small, &PROCESSES, course);
+        assert_eq!(digest(Course::default()), one.parameter_digest, "{preset:?}");
+        let again = digest(Course { cuts: &[1, 4, 9, 14], ..Course::default() });
+        assert_eq!(again, one.parameter_digest, "{preset:?}, processes started again");
+        if small.parts.exchange.kind == ExchangeKind::Difference {
+            let whole = digest(Course { cuts: &[4], wholes: &[3, 4, 10], ..Course::default() });
+            assert_eq!(whole, one.parameter_digest, "{preset:?}, copies sent as they are");
+        }
+    }
+}
+
+#[test]
+fn frames_that_come_after_their_task_ended_give_the_bits_of_one_process() {
+    for preset in [Preset::DPsgd, Preset::GradientTracking, Preset::DeepSqueeze, Preset::Choco, Preset::CompQSaddle] {
+        let mut small = Small { graph: "ring:6", tasks: 2, ..Small::new(preset) };
+        small.train.rounds_per_task = Some(6);
+        // The last round of the first task; after it, the copies of agents 0 and 1 begin anew.
+        let course = Course { cuts: &[6], wholes: &[8], late: Some(5) };
+        let one = in_processes(&small, &[&[0, 1, 2, 3, 4, 5]], course);
+        assert_eq!(in_processes(&small, &PROCESSES, course), one, "{preset:?}");
+        let never_late = in_processes(&small, &PROCESSES, Course { late: None, ..course });
+        assert_ne!(never_late, one, "{preset:?}: it makes a difference");
     }
 }
 

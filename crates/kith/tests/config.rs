@@ -145,7 +145,7 @@ const METHOD: &str = "name = \"m\"\nmethod = \"d-psgd\"\n[graph]\nfamily = \"rin
 #[test]
 fn decentralized_methods_that_do_not_add_up_are_refused_with_the_reason() {
     let lossy = "links.loss=0.1";
-    let cases: [&[&str]; 22] = [
+    let cases: [&[&str]; 23] = [
         &["method=relay-sgd"],
         &["method=relay-sgd", "graph.family=chain", lossy],
         &["method=ada-gossip", "exchange.adaptive=1.0"],
@@ -159,8 +159,9 @@ fn decentralized_methods_that_do_not_add_up_are_refused_with_the_reason() {
         &["chain=[\"track\"]", "exchange.kind=difference"],
         &["method=gut", "chain=[{quasi-global={beta=0.9}}]"],
         &["chain=[{quasi-global={beta=0.9}}, {momentum={beta=0.9}}]"],
-        &["method=choco", lossy],
+        &["method=gut", lossy],
         &["method=d2", lossy],
+        &["method=d2", "graph.agents=7", "links.latency_ms=40", "links.deadline_ms=30"],
         &["method=d2", "graph.agents=8"],
         &["method=gut", "exchange.compressor={kind=\"scaled-sign\"}"],
         &["method=deep-squeeze", "exchange.compressor={kind=\"quantised\", bits=3}"],

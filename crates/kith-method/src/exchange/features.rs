@@ -7,7 +7,7 @@ use kith_core::{AgentId, Batches, Layout, Samples, Tape, TapeError};
 use kith_engine::{Draw, Engine, Features, MixingPlan, Point, Visit};
 
 use super::Mixing;
-use crate::chain::Rates;
+use crate::chain::{Ascent, Rates};
 use crate::train::Bench;
 use crate::{Cohort, Exchange};
 
@@ -89,7 +89,7 @@ pub(crate) struct Contrast<B> {
     halves: BTreeMap<AgentId, Half>,
     minibatches: Minibatches,
     step: u64,
-    learning_rate: f64,
+    rates: Rates,
 }
 
 impl<B> Contrast<B> {
@@ -104,7 +104,7 @@ impl<B> Contrast<B> {
             halves: BTreeMap::new(),
             minibatches: Minibatches::default(),
             step: 0,
-            learning_rate: 0.0,
+            rates: Rates::from(0.0),
         }
     }
 
@@ -208,7 +208,7 @@ impl<E: Engine> Cohort<E> {
         rates: Rates,
     ) -> Vec<f64> {
         let Some(mut contrast) = self.extra.contrast.take() else { return vec![0.0; agents.len()] };
-        (contrast.step, contrast.learning_rate) = (step, rates.learning_rate);
+        (contrast.step, contrast.rates) = (step, rates);
         contrast.sums.clear();
         contrast.halves.clear();
         let task = self.geometries[0].task;
@@ -271,17 +271,20 @@ impl<E: Engine> Cohort<E> {
         self.extra.contrast = Some(contrast);
     }
 
-    /// `g ← ∇(F + draws)`, then the chain and `x ← x − η g`.
+    /// `g ← ∇(F + draws)`, sharpness-aware where the oracle is, with the same targets; then the chain and `x ← x − η g`.
     fn step_drawn(&mut self, agents: &[AgentId], contrast: &mut Contrast<E::Block>) {
         let halves = std::mem::take(&mut contrast.halves);
         let draws: BTreeMap<AgentId, Draw> = halves.into_iter().map(|(agent, half)| (agent, half.draw)).collect();
-        let Contrast { gradient, minibatches, step, learning_rate, .. } = contrast;
+        let Contrast { gradient, minibatches, step, rates, .. } = contrast;
         let (minibatches, step) = (&*minibatches, *step);
+        let ascent = Ascent::new(&self.parts, &self.geometries[0].layout);
         let mut bench = Bench(Vec::new());
         let (row, into) = (bench.add(&mut self.whole), bench.add(gradient));
-        self.engine.visit(&self.geometries[0], agents, &mut bench.0, 0, |visit| {
-            visit.drawn_gradient(Point { row, base: None }, into, &draws, minibatches, step);
+        self.engine.visit(&self.geometries[0], agents, &mut bench.0, 2, |visit| {
+            ascent.climb(visit, rates.radius as f32, Point { row, base: None }, into, |visit, at| {
+                visit.drawn_gradient(at, into, &draws, minibatches, step);
+            });
         });
-        self.follow_rows(agents, gradient, *learning_rate as f32);
+        self.follow_rows(agents, gradient, rates.learning_rate as f32);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use across::Across;
 pub(crate) use adaptive::Adaptive;
 pub(crate) use features::Contrast;
 pub(crate) use payload::{COUNT, WEIGHT, Wire};
-pub use payload::{PayloadError, PayloadForm, PayloadSpec, decode_basis};
+pub use payload::{PayloadError, PayloadForm, PayloadSpec, WholeCopy, decode_basis};
 pub(crate) use push::PushSum;
 pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;

@@ -44,6 +44,15 @@ pub enum PayloadError {
     },
 }
 
+/// Absolute payloads where copies grow by compressed differences: the copy as it is, once it holds more than one difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WholeCopy {
+    /// Bytes of a copy's body.
+    pub bytes: u64,
+    /// How many first rounds of a task, or of an agent that has come back, send what the compressor writes under this form too.
+    pub after: u64,
+}
+
 /// What payloads of a task look like: enough to judge one without the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PayloadSpec {
@@ -131,6 +140,13 @@ impl PayloadSpec {
     }
 }
 
+/// Which task a frame is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    UnderWay,
+    Before,
+}
+
 /// What goes to and comes from agents of other processes.
 #[derive(Default)]
 pub(crate) struct Wire {
@@ -148,6 +164,10 @@ pub(crate) struct Wire {
     sums: BTreeMap<(AgentId, AgentId), (Vec<f32>, u32)>,
     /// Public copies that grow by compressed differences, by directed edge.
     replicas: BTreeMap<(AgentId, AgentId), Vec<f32>>,
+    /// Those of the task before, for frames that come after its end.
+    earlier: BTreeMap<(AgentId, AgentId), Vec<f32>>,
+    /// The first round of the task under way.
+    began: Option<Round>,
     /// Room for what is being read.
     row: Vec<f32>,
 }
@@ -175,7 +195,8 @@ impl Wire {
         self.offered = None;
         self.encoded.clear();
         self.continued.clear();
-        self.replicas.clear();
+        self.earlier = std::mem::take(&mut self.replicas);
+        self.began = None;
         self.sums.clear();
     }
 
@@ -206,7 +227,18 @@ impl Wire {
     /// Carries everything over a tape; a row has at most `longest` numbers.
     pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
         // Sums are taken in the round in which they come.
-        let Self { senders: _, open: _, offered, encoded, continued, sums: _, replicas, row: _ } = self;
+        let Self {
+            senders: _,
+            open: _,
+            offered,
+            encoded,
+            continued,
+            sums: _,
+            replicas,
+            earlier,
+            began,
+            row: _,
+        } = self;
         tape.option("round whose public rows are made", offered, |tape, round| tape.number(&mut round.0))?;
         let mut sent: Vec<_> = std::mem::take(encoded).into_iter().collect();
         tape.list("agents that made something public", &mut sent, usize::MAX, |tape, (agent, bytes)| {
@@ -218,14 +250,16 @@ impl Wire {
         let mut again: Vec<_> = std::mem::take(continued).into_iter().collect();
         tape.list("agents that did so before", &mut again, usize::MAX, |tape, agent| agent.carry(tape))?;
         continued.extend(again);
-        let mut copies: Vec<_> = std::mem::take(replicas).into_iter().collect();
-        tape.list("public copies of edges", &mut copies, usize::MAX, |tape, ((from, to), row)| {
-            from.carry(tape)?;
-            to.carry(tape)?;
-            tape.kept_row("numbers in a public copy", row, longest)
-        })?;
-        replicas.extend(copies);
-        Ok(())
+        for all in [replicas, earlier] {
+            let mut copies: Vec<_> = std::mem::take(all).into_iter().collect();
+            tape.list("public copies of edges", &mut copies, usize::MAX, |tape, ((from, to), row)| {
+                from.carry(tape)?;
+                to.carry(tape)?;
+                tape.kept_row("numbers in a public copy", row, longest)
+            })?;
+            all.extend(copies);
+        }
+        tape.option("first round of the task", began, |tape, round| tape.number(&mut round.0))
     }
 
     /// Keeps what an agent's receivers are sent.
@@ -239,6 +273,38 @@ impl Wire {
     pub(crate) fn restart(&mut self, agent: AgentId) {
         self.encoded.remove(&agent);
         self.continued.remove(&agent);
+    }
+
+    /// The public row that a body stands for, and the tracker where there is one, in place of what `row` held.
+    fn read(
+        &mut self,
+        spec: &PayloadSpec,
+        edge: (AgentId, AgentId),
+        (task, form): (Task, PayloadForm),
+        body: &[u8],
+        row: &mut Vec<f32>,
+    ) {
+        let Some(compressor) = spec.compressor else { return read_floats(body, row) };
+        let copies = if task == Task::UnderWay { &mut self.replicas } else { &mut self.earlier };
+        if spec.copies() && form == PayloadForm::Absolute && body.len() == 4 * spec.len {
+            read_floats(body, row);
+            row.clone_into(copies.entry(edge).or_default());
+            return;
+        }
+        row.clear();
+        row.resize(spec.len, 0.0);
+        compressor.decode(body, &spec.layout, row);
+        if !spec.copies() {
+            return;
+        }
+        let replica = copies.entry(edge).or_insert_with(|| vec![0.0; spec.len]);
+        if form == PayloadForm::Absolute {
+            replica.fill(0.0);
+        }
+        for (held, value) in replica.iter_mut().zip(row) {
+            *held += *value;
+            *value = *held;
+        }
     }
 }
 
@@ -287,6 +353,18 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
+    /// How long absolute payloads of the task under way are, where their length is their own.
+    #[must_use]
+    pub fn whole_copy(&self) -> Option<WholeCopy> {
+        let exchange = &self.parts.exchange;
+        if exchange.kind != ExchangeKind::Difference || exchange.compressor.is_none() {
+            return None;
+        }
+        // Where sending comes last, the task's first payload is nothing, and the second the first difference.
+        let after = if exchange.order == Order::MixThenSend { 2 } else { 1 };
+        Some(WholeCopy { bytes: 4 * self.payload_len() as u64, after })
+    }
+
     /// What the memory gains, as bytes: the growths of all layers, one after the other.
     #[must_use]
     pub fn encode_basis(growths: &[Growth]) -> Vec<u8> {
@@ -295,6 +373,7 @@ impl<E: Engine> Cohort<E> {
 
     /// Makes ready what these agents send in a leg whose local work is done: call it before [`Cohort::payload`].
     pub fn offer(&mut self, round: Round, leg: Leg, agents: &[AgentId]) {
+        self.wire.began.get_or_insert(round);
         let sends_first = self.parts.exchange.order != Order::MixThenSend;
         let kind = self.parts.exchange.kind;
         let across = matches!(kind, ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures);
@@ -405,7 +484,7 @@ impl<E: Engine> Cohort<E> {
             return;
         }
         let mut row = std::mem::take(&mut self.wire.row);
-        self.read(&spec, from, to, (form, body), &mut row);
+        self.wire.read(&spec, (from, to), (Task::UnderWay, form), body, &mut row);
         let (public, more) = row.split_at(spec.len);
         let has_public = self.has_public();
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
@@ -422,8 +501,9 @@ impl<E: Engine> Cohort<E> {
     pub fn receive_late(&mut self, round: Round, from: AgentId, to: AgentId, form: PayloadForm, body: &[u8]) {
         let spec = self.payload_spec();
         if spec.check(Leg::Exchange, form, body).is_ok() {
+            let task = if self.wire.began.is_some_and(|began| began <= round) { Task::UnderWay } else { Task::Before };
             let mut row = Vec::new();
-            self.read(&spec, from, to, (form, body), &mut row);
+            self.wire.read(&spec, (from, to), (task, form), body, &mut row);
             self.kept.0.entry((from, to)).or_default().insert(round, row);
         }
     }
@@ -431,37 +511,5 @@ impl<E: Engine> Cohort<E> {
     /// Where `to` stands among the neighbours of `from`.
     fn place_of(&self, from: AgentId, to: AgentId) -> Option<usize> {
         self.weights.get(from.index())?.binary_search_by_key(&to, |(peer, _)| *peer).ok()
-    }
-
-    /// The public row that a body stands for, and the tracker where there is one, in place of what `row` held.
-    fn read(
-        &mut self,
-        spec: &PayloadSpec,
-        from: AgentId,
-        to: AgentId,
-        (form, body): (PayloadForm, &[u8]),
-        row: &mut Vec<f32>,
-    ) {
-        let Some(compressor) = spec.compressor else { return read_floats(body, row) };
-        if spec.copies() && form == PayloadForm::Absolute && body.len() == 4 * spec.len {
-            read_floats(body, row);
-            let replica = self.wire.replicas.entry((from, to)).or_default();
-            row.clone_into(replica);
-            return;
-        }
-        row.clear();
-        row.resize(spec.len, 0.0);
-        compressor.decode(body, &spec.layout, row);
-        if !spec.copies() {
-            return;
-        }
-        let replica = self.wire.replicas.entry((from, to)).or_insert_with(|| vec![0.0; spec.len]);
-        if form == PayloadForm::Absolute {
-            replica.fill(0.0);
-        }
-        for (held, value) in replica.iter_mut().zip(row) {
-            *held += *value;
-            *value = *held;
-        }
     }
 }

@@ -75,10 +75,11 @@ impl Timeline {
     fn rejoin(&mut self, agent: AgentId, source: AgentId) {
         let ahead = self.ahead();
         self.alive[agent.index()] = true;
+        self.back_since[agent.index()] = ahead;
         *self.standing.entry(ahead).or_default() += 1;
         self.joins.entry(ahead).or_default().push((agent, source));
         let memory: u64 = self.basis_len.values().sum();
-        let bytes = self.payload[1].1 + memory + HEADER_LEN as u64;
+        let bytes = self.sizes.whole() + memory + HEADER_LEN as u64;
         let task = self.settings.plan.stage(ahead).map_or(TaskId(0), |stage| stage.task);
         self.traffic.resync(source, task, bytes);
         let arrival = self.links.carry_reliably(self.now, source, agent, bytes);

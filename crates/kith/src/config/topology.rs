@@ -46,9 +46,11 @@ fn key_of(error: &GraphError) -> &'static str {
             "directed" => "graph.directed",
             "edges" => "graph.edges",
             "family" => "graph.family",
+            "tree" => "graph.tree",
             _ => "graph",
         },
         GraphError::Sequence { .. } => "graph.sequence",
+        GraphError::DirectedTree { .. } => "graph.tree",
         GraphError::TwiceInRound { .. } => "graph.rounds",
         _ => "graph",
     }

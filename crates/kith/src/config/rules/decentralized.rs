@@ -59,7 +59,10 @@ fn relay(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
                     graph.agents()
                 ),
             )
-            .accept("accepted: graph.family = \"chain\" or \"star\", or \"edges\" that form a tree; or kind = \"model\""),
+            .accept(
+                "accepted: graph.tree = \"breadth-first\" or \"depth-first\", graph.family = \"chain\" or \"star\", \"edges\" that form a \
+                 tree; or kind = \"model\"",
+            ),
         );
     }
     if subject.arm.memory.is_some() {
@@ -82,16 +85,11 @@ fn push_sum(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// CCL: one plain gradient a round, at the mixed model, of the loss and what draws its features.
+/// CCL: one gradient a round, at the mixed model, of the loss and what draws its features.
 fn features(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     alone(subject, "the gradient is not that of the loss alone", problems);
     one_step(subject, problems);
     reliable(subject, "a class's mean without a neighbour's features would be another one", problems);
-    if !matches!(subject.arm.oracle, Oracle::Plain) {
-        problems.push(
-            Problem::new("oracle", "features are drawn in plain gradients only").accept("accepted: kind = \"plain\""),
-        );
-    }
 }
 
 /// Where rows of W do not sum to one, mixing leaves the mean only to push-sum.
@@ -170,12 +168,6 @@ fn order(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
                 "accepted: combine-then-adapt with kind = \"model\" and no compressor, mix-then-send with kind = \"difference\"",
             ),
         );
-    } else if exchange.order == Order::MixThenSend {
-        reliable(
-            subject,
-            "copies are mixed a round after they are sent, so a lost frame cannot be made up for",
-            problems,
-        );
     }
 }
 
@@ -190,14 +182,12 @@ fn compression(subject: &Subject<'_>, compressor: Compressor, problems: &mut Vec
         ));
     }
     compressor_values(path, compressor, problems);
-    if exchange.kind == ExchangeKind::Difference {
-        reliable(subject, "a neighbour that misses a compressed difference can never rebuild the copy", problems);
-        if matches!(compressor, Compressor::RandomK { bias: Bias::Unbiased, .. }) {
-            problems.push(
-                Problem::new(format!("{path}.bias"), "copies that grow by scaled-up differences drift away")
-                    .accept("accepted: bias = \"biased\""),
-            );
-        }
+    let unbiased = matches!(compressor, Compressor::RandomK { bias: Bias::Unbiased, .. });
+    if exchange.kind == ExchangeKind::Difference && unbiased {
+        problems.push(
+            Problem::new(format!("{path}.bias"), "copies that grow by scaled-up differences drift away")
+                .accept("accepted: bias = \"biased\""),
+        );
     }
     expanding(subject, path, compressor, problems);
 }
@@ -362,6 +352,17 @@ pub(super) fn reliable(subject: &Subject<'_>, why: &str, problems: &mut Vec<Prob
     if loses || !subject.arm.faults.is_empty() {
         problems.push(
             Problem::new("exchange", why).accept("accepted: links without loss and no [[faults]], or another exchange"),
+        );
+    }
+    let rules = links.rules.iter().filter_map(|rule| rule.latency_ms);
+    let latency = rules.fold(links.latency_ms, f64::max);
+    if latency >= links.deadline_ms && subject.agents() > 1 {
+        problems.push(
+            Problem::new(
+                "links.deadline_ms",
+                format!("{why}, and a frame that is {latency} ms under way comes too late"),
+            )
+            .accept(format!("accepted: more than {latency}, a shorter latency, or another exchange")),
         );
     }
 }
