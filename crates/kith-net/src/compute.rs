@@ -283,7 +283,6 @@ impl<E: Engine> Desk<'_, '_, E> {
         }
         self.run.compute(&plan, self.observer)?;
         if !ahead {
-            self.run.cohort_mut().offer(round, stage.leg, &plan.agents());
             self.offer(&plan, edges);
         }
         Ok(Done::Computed)
@@ -292,7 +291,9 @@ impl<E: Engine> Desk<'_, '_, E> {
     /// Hands out what goes over these edges in a round, and what it takes to judge payloads of it.
     fn offer(&mut self, plan: &RoundPlan, edges: &[(AgentId, AgentId)]) {
         let Self { run, room, told, .. } = self;
-        let (stage, cohort) = (plan.stage, run.cohort());
+        let stage = plan.stage;
+        run.cohort_mut().offer(plan.round, stage.leg, &plan.agents());
+        let cohort = run.cohort();
         let first = cohort.hosted().first().copied().unwrap_or_default();
         let (bytes, full) = cohort.payload_bytes(stage.leg);
         let more = if stage.kind == RoundKind::Consensus { cohort.consensus_more() } else { 0 };
