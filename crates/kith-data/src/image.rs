@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::{DataError, Normalise};
 
-/// The values of many images, `[images, channels, height, width]`, shared by everything that reads them.
+/// The values of many images, `[images, channels, height, width]`, shared by everything that reads them. Vectors, since to share a
+/// slice they would be copied, and both be held for that moment.
 #[derive(Clone, Debug)]
 pub enum Pixels {
     /// As files hold them; a table turns each into an input.
-    Bytes(Arc<[u8]>),
+    Bytes(Arc<Vec<u8>>),
     /// Ready inputs, of synthetic images.
-    Floats(Arc<[f32]>),
+    Floats(Arc<Vec<f32>>),
 }
 
 /// Labelled images of one shape.

@@ -287,6 +287,12 @@ impl Exchange {
         matches!(self.kind, ExchangeKind::Difference | ExchangeKind::PushSum) || self.compressor.is_some()
     }
 
+    /// Whether what a round sends was there before its local work: then the two need not wait for each other.
+    #[must_use]
+    pub fn sends_ahead(&self) -> bool {
+        self.order == Order::MixThenSend
+    }
+
     /// Whether a second row an agent is kept: a public row, or the rows of before a mixing.
     #[must_use]
     pub fn keeps_second_rows(&self) -> bool {

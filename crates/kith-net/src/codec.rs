@@ -2,21 +2,19 @@
 //! beyond what arrived, and nothing at all beyond the limit.
 
 use std::io;
-use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use kith_core::{AgentId, Round, TaskId};
 use kith_protocol::{HEADER_LEN, Header, Hello, MAX_HELLO_LEN, decode_header, encode_header};
 use libp2p::request_response;
 
+use crate::body::{Body, Shelf};
+
 /// The protocol's name on a connection.
 pub(crate) const PROTOCOL: &str = "/kith/1";
 
-/// Bodies are read and written in pieces of so many bytes.
+/// Memory for a body is taken so many bytes ahead of what arrived.
 const PIECE: usize = 1 << 20;
-
-/// A body that may go to several peers.
-pub(crate) type Body = Arc<[u8]>;
 
 /// What one process tells another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +38,14 @@ pub(crate) enum Packet {
 }
 
 /// Reads and writes packets with bodies of at most so many bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Codec {
     /// In a frame.
     pub(crate) body: u32,
     /// Of a process's state.
     pub(crate) state: u32,
+    /// Where buffers for bodies are taken from.
+    pub(crate) shelf: Shelf,
 }
 
 /// In place of a task, where there is none.
@@ -76,13 +76,18 @@ fn bounded(what: &str, len: u32, limit: u32) -> io::Result<usize> {
     }
 }
 
-async fn body<T: AsyncRead + Unpin + Send>(io: &mut T, len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while bytes.len() < len {
-        let start = bytes.len();
-        bytes.resize(start + (len - start).min(PIECE), 0);
-        io.read_exact(&mut bytes[start..]).await?;
+/// Reads so many bytes into a buffer, over what is in it.
+async fn fill<T: AsyncRead + Unpin + Send>(io: &mut T, len: usize, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut read = 0;
+    while read < len {
+        let end = len.min(bytes.len().max(read + PIECE));
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        io.read_exact(&mut bytes[read..end]).await?;
+        read = end;
     }
+    bytes.truncate(len);
     Ok(bytes)
 }
 
@@ -99,7 +104,7 @@ impl Codec {
         match kind[0] {
             0 => {
                 let len = bounded("a hello", word(io).await?, MAX_HELLO_LEN as u32)?;
-                Ok(Packet::Hello(Hello::decode(&body(io, len).await?).map_err(invalid)?))
+                Ok(Packet::Hello(Hello::decode(&fill(io, len, Vec::new()).await?).map_err(invalid)?))
             }
             1 => {
                 let (from, to) = (AgentId(word(io).await?), AgentId(word(io).await?));
@@ -107,7 +112,10 @@ impl Codec {
                 io.read_exact(&mut head).await?;
                 let header = decode_header(&head).map_err(invalid)?;
                 let len = bounded("a body", header.body_len, self.body)?;
-                let body = body(io, len).await?.into();
+                let body = match len {
+                    0 => Body::default(),
+                    _ => self.shelf.body(fill(io, len, self.shelf.take()).await?),
+                };
                 Ok(Packet::Frame { from, to, header, body })
             }
             2 => Ok(Packet::Bye),
@@ -116,7 +124,7 @@ impl Codec {
             5 => {
                 let round = Round(long(io).await?);
                 let len = bounded("state", word(io).await?, self.state)?;
-                Ok(Packet::State { round, body: body(io, len).await?.into() })
+                Ok(Packet::State { round, body: fill(io, len, Vec::new()).await?.into() })
             }
             6 => Ok(Packet::Joins(Round(long(io).await?))),
             other => Err(invalid(format!("a packet of kind {other}; 0 to 6 are known"))),
@@ -164,9 +172,7 @@ impl request_response::Codec for Codec {
                 head.extend(to.0.to_le_bytes());
                 head.extend(encode_header(&header).map_err(invalid)?);
                 io.write_all(&head).await?;
-                for piece in body.chunks(PIECE) {
-                    io.write_all(piece).await?;
-                }
+                io.write_all(&body).await?;
             }
             Packet::Bye => io.write_all(&[2]).await?,
             Packet::UnderWay(round) => write_number(io, 3, round.0).await?,
@@ -177,9 +183,7 @@ impl request_response::Codec for Codec {
             Packet::State { round, body } => {
                 write_number(io, 5, round.0).await?;
                 io.write_all(&u32::try_from(body.len()).map_err(invalid)?.to_le_bytes()).await?;
-                for piece in body.chunks(PIECE) {
-                    io.write_all(piece).await?;
-                }
+                io.write_all(&body).await?;
             }
             Packet::Joins(round) => write_number(io, 6, round.0).await?,
             Packet::Malformed(reason) => return Err(invalid(reason)),
@@ -201,7 +205,7 @@ impl request_response::Codec for Codec {
 #[must_use]
 #[doc(hidden)]
 pub fn is_packet(mut bytes: &[u8], most_body: u32, most_state: u32) -> bool {
-    let codec = Codec { body: most_body, state: most_state };
+    let codec = Codec { body: most_body, state: most_state, shelf: Shelf::default() };
     futures::executor::block_on(codec.read(&mut bytes)).is_ok()
 }
 
@@ -228,14 +232,18 @@ mod tests {
         Packet::Frame { from: AgentId(2), to: AgentId(9), header, body: vec![3; len as usize].into() }
     }
 
+    fn codec(limit: u32) -> Codec {
+        Codec { body: limit, state: limit, shelf: Shelf::new() }
+    }
+
     fn written(packet: Packet) -> Vec<u8> {
         let mut io = Cursor::new(Vec::new());
-        block_on(Codec { body: 0, state: 0 }.write_request(&PROTOCOL, &mut io, packet)).expect("it is written");
+        block_on(codec(0).write_request(&PROTOCOL, &mut io, packet)).expect("it is written");
         io.into_inner()
     }
 
     fn read(bytes: &[u8], limit: u32) -> io::Result<Packet> {
-        block_on(Codec { body: limit, state: limit }.read_request(&PROTOCOL, &mut Cursor::new(bytes)))
+        block_on(codec(limit).read_request(&PROTOCOL, &mut Cursor::new(bytes)))
     }
 
     #[test]
@@ -246,6 +254,17 @@ mod tests {
         for packet in [frame(0), frame(3 << 20), state].into_iter().chain(small).chain(asks) {
             assert_eq!(read(&written(packet.clone()), 1 << 22).expect("it is read"), packet);
         }
+    }
+
+    #[test]
+    fn a_buffer_that_was_longer_or_shorter_holds_the_new_body_alone() {
+        let mut codec = codec(1 << 22);
+        for len in [3 << 20, 5000, 0, 1 << 20, 3 << 20] {
+            let bytes = written(frame(len));
+            let read = block_on(codec.read_request(&PROTOCOL, &mut Cursor::new(bytes))).expect("it is read");
+            assert_eq!(read, frame(len));
+        }
+        assert!(codec.shelf.take().capacity() >= 3 << 20, "the buffer is used again");
     }
 
     #[test]

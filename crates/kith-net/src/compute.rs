@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kith_core::{AgentId, Leg, Round, Tape, TaskId};
+use kith_core::{AgentId, Round, Tape, TaskId};
 use kith_engine::Engine;
 use kith_method::{Agreement, BasisSpec, Cohort, ExchangeKind, PayloadForm, PayloadSpec, decode_basis};
 use kith_protocol::{Neighbour, Peer, RoundKind, Stage};
@@ -12,7 +12,9 @@ use kith_run::{Moment, Observer, Outcome, RoundPlan, Row, Run, RunError, Traffic
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-use crate::codec::{Body, Codec};
+use crate::bodies::{Bodies, Room};
+use crate::body::{Body, Shelf};
+use crate::codec::Codec;
 use crate::driver::{Driver, Ended, Event, Sides, Tell};
 use crate::network::{self, IN_QUEUE, NetEvent, NetworkSettings, OUT_QUEUE};
 use crate::{NetError, Options, Settings, peers};
@@ -50,13 +52,11 @@ pub(crate) struct Arrived {
     pub(crate) body: Body,
 }
 
-/// Bodies of a round for one edge: as an increment, and standing for itself.
-pub(crate) type Bodies = BTreeMap<(AgentId, AgentId), (Body, Body)>;
-
 /// What became of a job.
 #[derive(Debug)]
 pub(crate) enum Done {
-    Computed {
+    /// What a round sends: after its local work or, where the method allows, before it, so that both go on at once.
+    Offered {
         bodies: Bodies,
         spec: PayloadSpec,
         bytes: (u64, u64),
@@ -64,6 +64,8 @@ pub(crate) enum Done {
         /// In the first round of a task that ends with an agreement.
         basis_spec: Option<Box<BasisSpec>>,
     },
+    /// The local work of a round, of which the offer was made.
+    Computed,
     Exchanged,
     Led {
         task: TaskId,
@@ -114,16 +116,18 @@ pub fn run<E: Engine>(
         discover: settings.discover,
     };
     let start = begin(&mut run, &settings.options)?;
+    let shelf = network.codec.shelf.clone();
     let (tell_driver, events) = sync_channel(IN_QUEUE);
     let (ask, jobs) = sync_channel(1);
     let (command, commands) = mpsc::channel(OUT_QUEUE);
     let driver = Driver::new(sides, &run, &settings, &start, (command, ask), tell);
-    let mut desk = Desk { run, observer, traffic: start.traffic, told: None };
+    let room = Room::new(shelf);
+    let mut desk = Desk { run, observer, traffic: start.traffic, told: None, driver: tell_driver.clone(), room };
     let (ended, failed) = std::thread::scope(|scope| {
         let to_driver = tell_driver.clone();
         scope.spawn(move || swarm(network, commands, &to_driver));
         let driver = scope.spawn(move || driver.go(&events));
-        let failed = desk.serve(&jobs, &tell_driver).err();
+        let failed = desk.serve(&jobs).err();
         (driver.join(), failed)
     });
     if let Some(failed) = failed {
@@ -158,7 +162,7 @@ fn limits<E: Engine>(run: &mut Run<'_, E>) -> Codec {
     let layout = run.cohort().layout();
     let memory: usize = layout.projected().map(|tensor| 16 + 4 * tensor.cols * (tensor.cols + 1)).sum();
     let body = most((8 * layout.len() + 8).max(memory));
-    Codec { body, state: most(run.cohort_mut().longest_handover()) }
+    Codec { body, state: most(run.cohort_mut().longest_handover()), shelf: Shelf::new() }
 }
 
 /// Takes up the state that was kept, if there is some.
@@ -186,22 +190,27 @@ struct Desk<'a, 'o, E: Engine> {
     traffic: Arc<Mutex<Traffic>>,
     /// The last task of which the driver knows what a basis must continue.
     told: Option<TaskId>,
+    driver: SyncSender<Event>,
+    room: Room,
 }
 
 impl<E: Engine> Desk<'_, '_, E> {
-    fn serve(&mut self, jobs: &Receiver<Job>, driver: &SyncSender<Event>) -> Result<(), RunError> {
+    fn serve(&mut self, jobs: &Receiver<Job>) -> Result<(), RunError> {
         while let Ok(job) = jobs.recv() {
             match self.work(job) {
-                Ok(done) => {
-                    let _ = driver.send(Event::Done(done));
-                }
+                Ok(done) => self.tell(done),
                 Err(error) => {
-                    let _ = driver.send(Event::Done(Done::Failed));
+                    self.tell(Done::Failed);
                     return Err(error);
                 }
             }
         }
         Ok(())
+    }
+
+    /// A driver that is gone needs to know nothing.
+    fn tell(&self, done: Done) {
+        let _ = self.driver.send(Event::Done(done));
     }
 
     fn work(&mut self, job: Job) -> Result<Done, RunError> {
@@ -238,7 +247,7 @@ impl<E: Engine> Desk<'_, '_, E> {
     }
 
     /// Lets the observer keep the state before a round.
-    fn offer(&mut self, round: Round, stage: Stage) {
+    fn show(&mut self, round: Round, stage: Stage) {
         let (run, traffic) = (&mut self.run, &self.traffic);
         let (network, agents) = (run.work().network, run.work().graph.agents());
         let rounds_done = run.outcome_mut().rounds;
@@ -262,27 +271,41 @@ impl<E: Engine> Desk<'_, '_, E> {
         if self.run.task() != Some(stage.task) {
             self.run.begin(stage.task)?;
         }
-        self.offer(round, stage);
+        self.show(round, stage);
         if self.observer.stop() {
             return Ok(Done::Stopped);
         }
-        let run = &mut self.run;
         let row = |agent| Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
         let plan = RoundPlan { round, stage, rows: agents.into_iter().map(row).collect(), joins: Vec::new() };
-        run.compute(&plan, self.observer)?;
-        run.cohort_mut().offer(round, stage.leg, &plan.agents());
+        let ahead = stage.kind == RoundKind::Train && self.run.cohort().parts().exchange.sends_ahead();
+        if ahead {
+            self.offer(&plan, edges);
+        }
+        self.run.compute(&plan, self.observer)?;
+        if !ahead {
+            self.offer(&plan, edges);
+        }
+        Ok(Done::Computed)
+    }
+
+    /// Hands out what goes over these edges in a round, and what it takes to judge payloads of it.
+    fn offer(&mut self, plan: &RoundPlan, edges: &[(AgentId, AgentId)]) {
+        let Self { run, room, told, .. } = self;
+        let stage = plan.stage;
+        run.cohort_mut().offer(plan.round, stage.leg, &plan.agents());
         let cohort = run.cohort();
         let first = cohort.hosted().first().copied().unwrap_or_default();
         let (bytes, full) = cohort.payload_bytes(stage.leg);
         let more = if stage.kind == RoundKind::Consensus { cohort.consensus_more() } else { 0 };
-        let news = run.plan().agrees_after(stage.task) && self.told.replace(stage.task) != Some(stage.task);
-        Ok(Done::Computed {
-            bodies: bodies(cohort, stage.leg, edges),
+        let news = run.plan().agrees_after(stage.task) && told.replace(stage.task) != Some(stage.task);
+        let offered = Done::Offered {
+            bodies: room.bodies(cohort, stage.leg, edges),
             spec: cohort.payload_spec(),
             bytes: (bytes + more, full),
             basis: cohort.basis_digest(first).short(),
             basis_spec: news.then(|| Box::new(cohort.basis_spec(first))),
-        })
+        };
+        self.tell(offered);
     }
 
     fn finish(self, hosted: &[AgentId], ended: &Ended) -> (Outcome, Cohort<E>) {
@@ -297,38 +320,6 @@ impl<E: Engine> Desk<'_, '_, E> {
         outcome.count(&traffic.lock().unwrap_or_else(PoisonError::into_inner), tasks);
         run.finish(hosted)
     }
-}
-
-/// What goes over these edges in a leg whose local work is done.
-fn bodies<E: Engine>(cohort: &Cohort<E>, leg: Leg, edges: &[(AgentId, AgentId)]) -> Bodies {
-    let mut bodies = Bodies::new();
-    if !leg.exchanges() {
-        return bodies;
-    }
-    let mut last: Option<(AgentId, (Body, Body))> = None;
-    // Rows, unlike gradients and relayed sums, are the same for every neighbour.
-    let one_each = match cohort.parts().exchange.kind {
-        ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures => leg == Leg::Both,
-        kind => kind == ExchangeKind::Relay,
-    };
-    for &(from, to) in edges {
-        let made = match &last {
-            Some((agent, made)) if *agent == from && !one_each => made.clone(),
-            _ => made(cohort, leg, from, to),
-        };
-        last = Some((from, made.clone()));
-        bodies.insert((from, to), made);
-    }
-    bodies
-}
-
-fn made<E: Engine>(cohort: &Cohort<E>, leg: Leg, from: AgentId, to: AgentId) -> (Body, Body) {
-    let increment: Body = cohort.payload(leg, from, to, PayloadForm::Increment).into();
-    let absolute = match cohort.parts().exchange.compressor {
-        Some(_) => cohort.payload(leg, from, to, PayloadForm::Absolute).into(),
-        None => Arc::clone(&increment),
-    };
-    (increment, absolute)
 }
 
 fn exchange<E: Engine>(

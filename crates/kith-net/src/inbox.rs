@@ -6,7 +6,7 @@ use kith_core::{AgentId, Round};
 use kith_protocol::{FrameKind, Header};
 use libp2p::PeerId;
 
-use crate::codec::Body;
+use crate::body::Body;
 use crate::compute::Arrived;
 use crate::driver::form;
 

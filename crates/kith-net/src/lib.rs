@@ -7,6 +7,8 @@
 //! computes.
 
 mod board;
+mod bodies;
+mod body;
 mod codec;
 mod compute;
 mod cut;
@@ -15,9 +17,13 @@ mod error;
 mod faults;
 mod identity;
 mod inbox;
+#[doc(hidden)]
+pub mod measure;
 mod network;
 mod peers;
 mod settings;
+mod streams;
+mod transport;
 
 pub use board::{Board, Link, NeighbourStatus, Standing, Status};
 #[doc(hidden)]

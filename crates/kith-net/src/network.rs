@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use libp2p::core::transport::{Boxed, MemoryTransport, OrTransport};
 use libp2p::core::upgrade::Version;
-use libp2p::core::{muxing::StreamMuxerBox, transport::Transport as _};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::request_response::{self, Message, ProtocolSupport};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, noise, ping, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
 use libp2p_allow_block_list::{AllowedPeers, Behaviour as AllowList};
 use libp2p_connection_limits::{Behaviour as Limits, ConnectionLimits};
 use tokio::sync::mpsc;
@@ -23,13 +20,15 @@ use tokio::sync::mpsc;
 use crate::NetError;
 use crate::codec::{Codec, PROTOCOL, Packet};
 use crate::peers::Peer;
+use crate::transport::transport;
 
 /// Packets that wait to be sent.
 pub(crate) const OUT_QUEUE: usize = 1024;
 /// Packets and events that wait for the driver.
 pub(crate) const IN_QUEUE: usize = 1024;
-/// How often peers that are not connected are dialled.
+/// How often peers that are not connected are dialled: more often at first, when all processes of a run start.
 const REDIAL: Duration = Duration::from_millis(250);
+const FIRST_REDIAL: Duration = Duration::from_millis(10);
 /// A neighbour may compute for a long time between two rounds.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 /// A packet that was not answered by then is lost.
@@ -78,24 +77,6 @@ fn setup(operation: &'static str, reason: impl std::fmt::Display) -> NetError {
     NetError::Setup { operation, reason: reason.to_string() }
 }
 
-fn transport(key: &Keypair, pre_shared: Option<[u8; 32]>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
-    let noise = noise::Config::new(key).map_err(|error| setup("set up encryption", error))?;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    let sockets = OrTransport::new(tcp, MemoryTransport::default());
-    let wait = Duration::from_secs(20);
-    let muxer = yamux::Config::default();
-    Ok(match pre_shared {
-        None => sockets.upgrade(Version::V1Lazy).authenticate(noise).multiplex(muxer).timeout(wait).boxed(),
-        Some(key) => sockets
-            .and_then(move |socket, _| PnetConfig::new(PreSharedKey::new(key)).handshake(socket))
-            .upgrade(Version::V1Lazy)
-            .authenticate(noise)
-            .multiplex(muxer)
-            .timeout(wait)
-            .boxed(),
-    })
-}
-
 fn behaviour(settings: &NetworkSettings) -> Result<Behaviour, NetError> {
     let id = PeerId::from(settings.key.public());
     let mut allowed = AllowList::<AllowedPeers>::default();
@@ -108,7 +89,7 @@ fn behaviour(settings: &NetworkSettings) -> Result<Behaviour, NetError> {
         .with_max_established_incoming(Some(most))
         .with_max_established_per_peer(Some(2));
     let packets = request_response::Behaviour::with_codec(
-        settings.codec,
+        settings.codec.clone(),
         [(PROTOCOL, ProtocolSupport::Full)],
         request_response::Config::default().with_request_timeout(REQUEST).with_max_concurrent_streams(256),
     );
@@ -136,14 +117,18 @@ pub(crate) async fn run(
     tell: impl Fn(NetEvent),
 ) -> Result<(), NetError> {
     let id = PeerId::from(settings.key.public());
-    let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE);
+    // Each stream is for one protocol: what is said on it need not wait until the other end has agreed to that.
+    let config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE)
+        .with_substream_upgrade_protocol_override(Version::V1Lazy);
     let transport = transport(&settings.key, settings.pre_shared)?;
     let mut swarm = Swarm::new(transport, behaviour(&settings)?, id, config);
     for address in &settings.listen {
         swarm.listen_on(address.clone()).map_err(|error| setup("listen", format!("{address}: {error}")))?;
     }
     let mut dialler = Dialler::new(id, settings.peers);
-    let mut redial = tokio::time::interval(REDIAL);
+    let (mut pause, redial) = (FIRST_REDIAL, tokio::time::sleep(Duration::ZERO));
+    tokio::pin!(redial);
     // Packets that nobody answered yet.
     let mut sent = 0_usize;
     loop {
@@ -160,7 +145,11 @@ pub(crate) async fn run(
                 }
                 None => break,
             },
-            _ = redial.tick() => dialler.dial(&mut swarm).await,
+            () = &mut redial => {
+                dialler.dial(&mut swarm).await;
+                redial.as_mut().reset(tokio::time::Instant::now() + pause);
+                pause = REDIAL.min(2 * pause);
+            }
             event = swarm.select_next_some() => sent -= handle(event, &mut swarm, &mut dialler, &tell).min(sent),
         }
     }

@@ -7,14 +7,16 @@ mod common;
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use common::Small;
 use kith_core::{AgentId, Digest, Round};
 use kith_method::Preset;
-use kith_net::{Identity, NetError, Notice};
+use kith_net::{Board, Identity, NeighbourStatus, NetError, Notice};
 use kith_run::Outcome;
-use support::{ALONE, BY_THREE, Watch, settings, small, together};
+use support::{ALONE, BY_THREE, Watch, settings, small, together, watched};
 
 /// Bytes of payloads, of all agents together.
 fn payloads(outcome: &Outcome) -> f64 {
@@ -59,6 +61,32 @@ fn processes_in_lock_step_have_the_simulators_bits_after_every_round() {
                 assert!((sent - counted).abs() < 0.5, "{preset:?}: {sent} bytes on the wire, {counted} counted");
             }
         }
+    }
+}
+
+/// CHOCO-SGD as published mixes what arrived a round before: what a round sends needs nothing of the round's own work.
+#[test]
+fn what_does_not_wait_for_local_work_goes_out_during_it() {
+    let small = Small { graph: "ring:3", tasks: 1, ..small(Preset::Choco) };
+    let boards: Vec<Arc<Board>> = (0..3).map(|_| Arc::default()).collect();
+    let heard = Arc::new(AtomicBool::new(false));
+    let mut all = settings(6000, &[&[0], &[1], &[2]]);
+    all.iter_mut().zip(&boards).for_each(|(settings, board)| settings.options.board = Some(Arc::clone(board)));
+    let results = watched(&small, all, |place| {
+        let (there, heard) = (Arc::clone(&boards[1]), Arc::clone(&heard));
+        let at_work = move |round: Round| {
+            let of = |one: &NeighbourStatus| one.agents == [AgentId(0)] && one.round == Some(round);
+            let until = Instant::now() + Duration::from_secs(20);
+            while !there.status().neighbours.iter().any(of) && Instant::now() < until {
+                std::thread::yield_now();
+            }
+            heard.store(there.status().neighbours.iter().any(of), Ordering::Relaxed);
+        };
+        Watch { at_work: (place == 0).then(|| Box::new(at_work) as _), ..Watch::default() }
+    });
+    assert!(heard.load(Ordering::Relaxed), "the neighbour has the payload while this agent still works");
+    for (outcome, ..) in results {
+        assert_eq!(outcome.expect("the process runs").missed_exchanges, 0);
     }
 }
 

@@ -7,6 +7,7 @@
 mod across;
 mod adaptive;
 mod features;
+mod numbers;
 mod payload;
 mod publish;
 mod push;

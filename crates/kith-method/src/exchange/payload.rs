@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::Mixing;
 use super::features::{ClassSums, class_shape};
+use super::numbers::{append, first_not_finite, floats, read_floats};
 use crate::{Cohort, Compressor, ExchangeKind, MethodError, Order};
 
 /// What a body is to be added to.
@@ -120,19 +121,19 @@ impl PayloadSpec {
         {
             return Err(PayloadError::NotFinite { place: self.len });
         }
-        let values = match compressor {
+        let unusable = match compressor {
             None if self.is_features(leg) => {
                 let (classes, width) = class_shape(&self.layout);
-                floats(&body[..found.min(4 * classes * width)])
+                first_not_finite(&body[..found.min(4 * classes * width)])
             }
-            None => floats(&body[..found.min(whole)]),
+            None => first_not_finite(&body[..found.min(whole)]),
             Some(compressor) => {
                 let mut values = vec![0.0; self.len];
                 compressor.decode(body, &self.layout, &mut values);
-                values
+                values.iter().position(|value| !value.is_finite())
             }
         };
-        match values.iter().position(|value| !value.is_finite()) {
+        match unusable {
             Some(place) => Err(PayloadError::NotFinite { place }),
             None => Ok(()),
         }
@@ -167,6 +168,8 @@ pub(crate) struct Wire {
     earlier: BTreeMap<(AgentId, AgentId), Vec<f32>>,
     /// The first round of the task under way.
     began: Option<Round>,
+    /// Room for what is being read.
+    row: Vec<f32>,
 }
 
 impl Wire {
@@ -224,7 +227,18 @@ impl Wire {
     /// Carries everything over a tape; a row has at most `longest` numbers.
     pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
         // Sums are taken in the round in which they come.
-        let Self { senders: _, open: _, offered, encoded, continued, sums: _, replicas, earlier, began } = self;
+        let Self {
+            senders: _,
+            open: _,
+            offered,
+            encoded,
+            continued,
+            sums: _,
+            replicas,
+            earlier,
+            began,
+            row: _,
+        } = self;
         tape.option("round whose public rows are made", offered, |tape, round| tape.number(&mut round.0))?;
         let mut sent: Vec<_> = std::mem::take(encoded).into_iter().collect();
         tape.list("agents that made something public", &mut sent, usize::MAX, |tape, (agent, bytes)| {
@@ -261,47 +275,37 @@ impl Wire {
         self.continued.remove(&agent);
     }
 
-    /// The public row that a body stands for, and the tracker where there is one.
+    /// The public row that a body stands for, and the tracker where there is one, in place of what `row` held.
     fn read(
         &mut self,
         spec: &PayloadSpec,
         edge: (AgentId, AgentId),
-        task: Task,
-        form: PayloadForm,
+        (task, form): (Task, PayloadForm),
         body: &[u8],
-    ) -> Vec<f32> {
-        let Some(compressor) = spec.compressor else { return floats(body) };
-        let stands_alone = spec.copies() && form == PayloadForm::Absolute && body.len() == 4 * spec.len;
-        let mut row = vec![0.0; spec.len];
-        if stands_alone {
-            row = floats(body);
-        } else {
-            compressor.decode(body, &spec.layout, &mut row);
-        }
-        if !spec.copies() {
-            return row;
-        }
+        row: &mut Vec<f32>,
+    ) {
+        let Some(compressor) = spec.compressor else { return read_floats(body, row) };
         let copies = if task == Task::UnderWay { &mut self.replicas } else { &mut self.earlier };
+        if spec.copies() && form == PayloadForm::Absolute && body.len() == 4 * spec.len {
+            read_floats(body, row);
+            row.clone_into(copies.entry(edge).or_default());
+            return;
+        }
+        row.clear();
+        row.resize(spec.len, 0.0);
+        compressor.decode(body, &spec.layout, row);
+        if !spec.copies() {
+            return;
+        }
         let replica = copies.entry(edge).or_insert_with(|| vec![0.0; spec.len]);
         if form == PayloadForm::Absolute {
             replica.fill(0.0);
         }
-        if stands_alone {
-            replica.copy_from_slice(&row);
-        } else {
-            replica.iter_mut().zip(&row).for_each(|(held, value)| *held += value);
+        for (held, value) in replica.iter_mut().zip(row) {
+            *held += *value;
+            *value = *held;
         }
-        replica.clone()
     }
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks::<4>();
-    numbers.iter().map(|number| f32::from_le_bytes(*number)).collect()
-}
-
-fn bytes(row: &[f32]) -> Vec<u8> {
-    row.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// The push-sum weight that ends a body.
@@ -385,42 +389,65 @@ impl<E: Engine> Cohort<E> {
     /// would take as many bytes, and this needs nothing that the receiver holds.
     #[must_use]
     pub fn payload(&self, leg: Leg, from: AgentId, to: AgentId, form: PayloadForm) -> Vec<u8> {
+        let mut body = Vec::new();
+        self.write_payload((leg, form), from, to, &mut Vec::new(), &mut body);
+        body
+    }
+
+    /// Writes [`Cohort::payload`] over what `body` holds; `row` is room for a row. Both keep their memory from round to round.
+    pub fn write_payload(
+        &self,
+        (leg, form): (Leg, PayloadForm),
+        from: AgentId,
+        to: AgentId,
+        row: &mut Vec<f32>,
+        body: &mut Vec<u8>,
+    ) {
         let spec = self.payload_spec();
-        let mut row = vec![0.0; spec.len];
+        body.clear();
         if spec.is_gradient(leg) {
-            let (Some(across), Some(place)) = (&self.extra.across, self.place_of(from, to)) else { return Vec::new() };
-            let Some(cross) = across.gradient_for(from, to, place) else { return Vec::new() };
+            let (Some(across), Some(place)) = (&self.extra.across, self.place_of(from, to)) else { return };
+            let Some(cross) = across.gradient_for(from, to, place) else { return };
             if spec.gradient_compressor.is_some() {
-                return across.encoded(from, place).map(<[u8]>::to_vec).unwrap_or_default();
+                body.extend_from_slice(across.encoded(from, place).unwrap_or_default());
+                return;
             }
-            self.engine.download(cross, from, &mut row);
-            return bytes(&row);
+            return self.append_row(cross, from, row, body);
         }
         if spec.is_features(leg) {
             let sums = self.extra.contrast.as_ref().and_then(|contrast| contrast.sums_for(from, to));
-            return sums.map_or_else(|| vec![0; spec.sums_len()], ClassSums::to_bytes);
+            body.extend(sums.map_or_else(|| vec![0; spec.sums_len()], ClassSums::to_bytes));
+            return;
         }
         if spec.kind == ExchangeKind::Relay {
             let (sum, count) = self.relayed(from, to);
-            return [bytes(&sum).as_slice(), &count.to_le_bytes()].concat();
+            append(&sum, body);
+            body.extend_from_slice(&count.to_le_bytes());
+            return;
         }
         if let Some(compressor) = spec.compressor {
             let grown = spec.copies() && self.wire.continued.contains(&from);
             if !(grown && form == PayloadForm::Absolute) {
-                let nothing = || vec![0; compressor.wire_len(&spec.layout)];
-                return self.wire.encoded.get(&from).cloned().unwrap_or_else(nothing);
+                match self.wire.encoded.get(&from) {
+                    Some(encoded) => body.extend_from_slice(encoded),
+                    None => body.resize(compressor.wire_len(&spec.layout), 0),
+                }
+                return;
             }
         }
         let trained = self.coordinates.as_ref().unwrap_or(&self.whole);
-        self.engine.download(if self.has_public() { &self.public } else { trained }, from, &mut row);
-        let mut body = bytes(&row);
+        self.append_row(if self.has_public() { &self.public } else { trained }, from, row, body);
         body.extend(self.extra.push.iter().flat_map(|push| push.weight(from).to_le_bytes()));
         let tracker = self.extra.tracker.as_ref().map(|(tracker, _)| tracker);
         for block in tracker.into_iter().chain(self.retained.importance.as_ref().filter(|_| self.shares_importance)) {
-            self.engine.download(block, from, &mut row);
-            body.extend(bytes(&row));
+            self.append_row(block, from, row, body);
         }
-        body
+    }
+
+    fn append_row(&self, block: &E::Block, agent: AgentId, row: &mut Vec<f32>, body: &mut Vec<u8>) {
+        row.resize(self.payload_len(), 0.0);
+        self.engine.download(block, agent, row);
+        append(row, body);
     }
 
     /// Takes in what `from`, an agent of another process, sent to `to` for the leg that is mixed next. The body has passed
@@ -456,7 +483,8 @@ impl<E: Engine> Cohort<E> {
             self.engine.upload(&mut self.public, from, &floats(&body[..body.len() - WEIGHT]));
             return;
         }
-        let row = self.wire.read(&spec, (from, to), Task::UnderWay, form, body);
+        let mut row = std::mem::take(&mut self.wire.row);
+        self.wire.read(&spec, (from, to), (Task::UnderWay, form), body, &mut row);
         let (public, more) = row.split_at(spec.len);
         let has_public = self.has_public();
         let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
@@ -466,6 +494,7 @@ impl<E: Engine> Cohort<E> {
         for (block, part) in tracker.into_iter().chain(importance).zip(more.chunks_exact(spec.len.max(1))) {
             self.engine.upload(block, from, part);
         }
+        self.wire.row = row;
     }
 
     /// Takes in what `from` sent to `to` for an exchange of an earlier round, whose flow is applied next.
@@ -473,7 +502,8 @@ impl<E: Engine> Cohort<E> {
         let spec = self.payload_spec();
         if spec.check(Leg::Exchange, form, body).is_ok() {
             let task = if self.wire.began.is_some_and(|began| began <= round) { Task::UnderWay } else { Task::Before };
-            let row = self.wire.read(&spec, (from, to), task, form, body);
+            let mut row = Vec::new();
+            self.wire.read(&spec, (from, to), (task, form), body, &mut row);
             self.kept.0.entry((from, to)).or_default().insert(round, row);
         }
     }

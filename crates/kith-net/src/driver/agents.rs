@@ -5,7 +5,8 @@ use kith_protocol::{FrameKind, HEADER_LEN, Input, Output, RoundKind};
 use kith_run::Row;
 
 use super::Driver;
-use crate::codec::{Body, Packet};
+use crate::body::Body;
+use crate::codec::Packet;
 use crate::network::Command;
 
 impl Driver<'_> {
@@ -71,7 +72,7 @@ impl Driver<'_> {
                     .cloned()
             }
             FrameKind::Basis => self.bases.get(&task).cloned(),
-            FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => Some(Body::from([])),
+            FrameKind::Ack | FrameKind::Decline | FrameKind::BasisAck => Some(Body::default()),
         };
         let Some(body) = body else { return };
         let header = kith_protocol::Header {

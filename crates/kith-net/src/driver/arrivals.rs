@@ -6,7 +6,8 @@ use libp2p::PeerId;
 
 use super::judge::Verdict;
 use super::{Driver, Event, Notice};
-use crate::codec::{Body, Packet};
+use crate::body::Body;
+use crate::codec::Packet;
 use crate::faults::{Fault, Sentence};
 use crate::network::{Command, NetEvent};
 use crate::{Link, NetError};

@@ -5,7 +5,7 @@ use kith_protocol::{FrameKind, Header};
 use libp2p::PeerId;
 
 use super::Driver;
-use crate::codec::Body;
+use crate::body::Body;
 use crate::faults::Fault;
 
 impl Driver<'_> {

@@ -22,7 +22,8 @@ use kith_run::{Row, Run, Traffic};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-use crate::codec::{Body, Packet};
+use crate::body::Body;
+use crate::codec::Packet;
 use crate::compute::{Done, Job, Start};
 use crate::faults::Faults;
 use crate::network::{Command, NetEvent};
@@ -63,7 +64,7 @@ pub(crate) struct Driver<'t> {
     started: bool,
     /// A job is under way.
     busy: bool,
-    /// The round that is mixed next, and whether its local work is done.
+    /// The round that is mixed next, and whether its local work is done. What it sends may have gone before.
     current: Round,
     computed: bool,
     asked: BTreeSet<AgentId>,

@@ -11,7 +11,8 @@ use kith_protocol::{Agent, Input};
 use libp2p::PeerId;
 
 use super::{Driver, Notice};
-use crate::codec::{Body, Packet};
+use crate::body::Body;
+use crate::codec::Packet;
 use crate::compute::Job;
 use crate::faults::Fault;
 use crate::network::Command;
@@ -59,7 +60,7 @@ impl Driver<'_> {
         };
         while let Some((peer, own)) = self.asks.pop_first() {
             if own == Some(task) {
-                self.answer(peer, Body::from([]));
+                self.answer(peer, Body::default());
                 continue;
             }
             let Some(process) = self.sides.processes.get(&peer) else { continue };

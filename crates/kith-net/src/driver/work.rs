@@ -7,8 +7,9 @@ use kith_protocol::{Agent, Input, Neighbour};
 use kith_run::Row;
 
 use super::Driver;
-use crate::codec::Body;
-use crate::compute::{Arrived, Bodies, Done, Job, sends};
+use crate::bodies::Bodies;
+use crate::body::Body;
+use crate::compute::{Arrived, Done, Job, sends};
 
 impl Driver<'_> {
     pub(super) fn ask(&mut self, job: Job) {
@@ -109,12 +110,13 @@ impl Driver<'_> {
     }
 
     pub(super) fn done(&mut self, done: Done) {
-        self.busy = false;
+        // Behind an offer there is local work, or at least the word that it is done.
+        self.busy = matches!(done, Done::Offered { .. });
         match done {
-            Done::Computed { bodies, spec, bytes, basis, basis_spec } => {
+            Done::Offered { bodies, spec, bytes, basis, basis_spec } => {
                 let task = self.plan.stage(self.current).map_or(TaskId(0), |stage| stage.task);
                 self.spec = Some((task, spec));
-                (self.bytes, self.basis, self.computed) = (bytes, basis, true);
+                (self.bytes, self.basis) = (bytes, basis);
                 if let Some(spec) = basis_spec {
                     self.basis_spec = Some((task, *spec));
                 }
@@ -123,6 +125,7 @@ impl Driver<'_> {
                 agents.into_iter().for_each(|agent| self.handle(agent, Input::Computed));
                 self.judge_held();
             }
+            Done::Computed => self.computed = true,
             Done::Exchanged => {
                 self.current = self.current.next();
                 self.computed = false;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kith_core::{AgentId, Digest, Round, Tape};
+use kith_core::{AgentId, Digest, Event, Key, Round, Tape};
 use kith_method::Preset;
 use kith_net::{Discover, Identity, NetError, Notice, PeerEntry, PeersFile, Settings, Tell};
 use kith_run::{Moment, Observer, Outcome, Work, senders};
@@ -22,9 +22,17 @@ pub(crate) struct Watch {
     pub(crate) state: Vec<u8>,
     /// Called before every round.
     pub(crate) before: Option<Box<dyn FnMut(Round) + Send>>,
+    /// Called in the middle of the local work of a task's first round.
+    pub(crate) at_work: Option<Box<dyn FnMut(Round) + Send>>,
 }
 
 impl Observer for Watch {
+    fn event(&mut self, event: &Event) {
+        if let Some(at_work) = self.at_work.as_mut().filter(|_| event.key == Key::LearningRate) {
+            at_work(event.round);
+        }
+    }
+
     fn wants_digests(&self) -> bool {
         true
     }

@@ -12,7 +12,7 @@ use super::{Failure, say};
 use crate::config::{self, Loaded, Overrides};
 use crate::device::Device;
 use crate::processes::{Hosting, Reports, stop_with_parent};
-use crate::run::{self, Driver, RoundDigests, Settings, Talk};
+use crate::run::{self, Driver, RoundDigests, Settings, Talk, use_small_pages};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,7 +119,13 @@ fn agents(text: &str) -> Result<Agents, String> {
     Ok(Agents(all))
 }
 
+/// Up to so many agents a process lives in small pages.
+const FEW: usize = 16;
+
 pub(super) fn run(arguments: &AgentArgs) -> Result<ExitCode, Failure> {
+    if arguments.agents.0.len() <= FEW {
+        use_small_pages();
+    }
     let device = arguments.device.open().map_err(|error| Failure::new(&error))?;
     let loaded = load(arguments)?;
     let reports = match (arguments.report, arguments.quiet) {

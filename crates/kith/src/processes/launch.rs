@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use kith_core::AgentId;
@@ -16,7 +17,7 @@ use super::child::share;
 use super::gather::LaunchError;
 use super::leavings::AllLeft;
 use super::status::named;
-use super::supervise::{Process, Supervision};
+use super::supervise::{AllEnded, Process, Supervision};
 use crate::compose::{Parts, RunOptions};
 use crate::config::ResolvedArm;
 use crate::run::{Display, Interrupt, RoundDigests, RunError};
@@ -134,22 +135,32 @@ impl Launch<'_> {
             let child = child.map_err(|source| ProcessError::Start { program: program(), source })?;
             supervision.add(Process::new(place, agents.clone(), child));
         }
-        // While the processes read theirs.
-        let parts = match Parts::of(self.arm, self.search) {
-            Ok(parts) => parts,
-            Err(error) => {
-                supervision.abandon();
-                return Err(error.into());
-            }
-        };
-        let ended = supervision.watch();
+        let (ended, parts) = self.watch(supervision);
         for folder in &folders {
             // A key is of no use without its process.
             let _ = std::fs::remove_file(folder.join(KEY));
         }
-        let ended = ended?;
+        // What is wrong with the data is said better here than by a process that could not begin.
+        let (parts, ended) = (parts?, ended?);
         let folders = folders.into_iter().zip(cohorts).collect();
         Ok(AllLeft { parts, folders, lost: ended.lost, wall: Some(ended.wall) })
+    }
+
+    /// Waits for the processes. What is needed to put together what they leave is read once they are under way: before, all of
+    /// them read the same.
+    fn watch(&self, supervision: Supervision) -> (Result<AllEnded, ProcessError>, Result<Parts, crate::compose::RunError>) {
+        let (arm, search) = (self.arm, self.search);
+        let (under_way, begun) = channel();
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                // An end before the first round is a beginning, too.
+                let _ = begun.recv();
+                Parts::of(arm, search)
+            });
+            let ended = supervision.watch(under_way);
+            let parts = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (ended, parts)
+        })
     }
 
     /// How long a process that was asked to stop may take: it may wait for a neighbour that is gone.

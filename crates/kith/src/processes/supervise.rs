@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdin, ExitStatus};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -116,8 +116,9 @@ impl Supervision {
         self.processes.push(process);
     }
 
-    /// Waits for all processes.
-    pub(super) fn watch(mut self) -> Result<AllEnded, ProcessError> {
+    /// Waits for all processes. `under_way` is let go when the first of them is through a round, and at the end.
+    pub(super) fn watch(mut self, under_way: Sender<()>) -> Result<AllEnded, ProcessError> {
+        let mut under_way = Some(under_way);
         while self.processes.iter().any(|process| process.ended.is_none()) {
             if let Ok((place, line)) = self.receiver.recv_timeout(TICK) {
                 self.line(place, line);
@@ -125,10 +126,14 @@ impl Supervision {
                     self.line(place, line);
                 }
             }
+            if self.first.is_some() {
+                under_way.take();
+            }
             self.look_for_ends();
             self.show();
             self.stop_if_asked();
         }
+        drop(under_way);
         self.display.finish();
         match self.early {
             Some(words) => Err(ProcessError::Early(words)),
@@ -231,12 +236,5 @@ impl Supervision {
         for process in self.processes.iter_mut().filter(|process| process.ended.is_none()) {
             let _ = process.child.kill();
         }
-    }
-
-    /// Ends all processes at once: what they do is of no use.
-    pub(super) fn abandon(mut self) {
-        self.kill();
-        self.processes.iter_mut().for_each(|process| drop(process.child.wait()));
-        self.display.finish();
     }
 }

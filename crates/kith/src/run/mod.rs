@@ -29,7 +29,7 @@ pub(crate) use directory::{Metrics, RunDirectory};
 pub use export::{ExportError, Exported, export};
 pub use lock::Owner;
 pub(crate) use lock::{claim, holder};
-pub(crate) use process::{Interrupt, host, now};
+pub(crate) use process::{Interrupt, host, now, use_small_pages};
 pub use progress::Talk;
 pub(crate) use progress::{Display, ProgressLine, Voice};
 pub(crate) use recorder::Recorder;

@@ -16,6 +16,13 @@ pub(crate) fn reset_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
+/// Takes memory in small pages from here on, where the system knows others. Pages of 2 MiB make large cohorts faster; of a process that
+/// holds a few megabytes on several threads they are most of its memory, untouched.
+pub(crate) fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// Whether the user asked to stop. The first Ctrl-C asks, the second ends the process with status 130.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
