@@ -95,7 +95,7 @@ for agents in args.agents:
     rounds = max(3, int(args.seconds * 1000 / agents / args.local_steps))
     figures = {side: [] for side in ["kith", *args.styles]}
     for _ in range(args.runs):
-        figures["kith"].append(kith(agents, max(44, 3 * rounds)))
+        figures["kith"].append(kith(agents, max(40 // args.local_steps + 8, 3 * rounds)))
         for style in args.styles:
             figures[style].append(torch(style, agents, rounds))
 

@@ -6,7 +6,69 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::process::Command;
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use serde::Deserialize;
+
+/// What `cargo metadata` says, as far as it is wanted here. A crate that reads all of it turns on features of `serde_json`, with
+/// which `cargo test` would build half the tree a second time after `cargo run`.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_members: Vec<String>,
+    resolve: Resolve,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    version: String,
+    edition: String,
+    rust_version: Option<String>,
+    dependencies: Vec<Named>,
+}
+
+/// A dependency as a manifest names it.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    kind: Option<Kind>,
+}
+
+/// Kinds of dependencies but the normal one, which has no name.
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Dev,
+    Build,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    deps: Vec<Edge>,
+}
+
+#[derive(Deserialize)]
+struct Edge {
+    pkg: String,
+    dep_kinds: Vec<EdgeKind>,
+}
+
+#[derive(Deserialize)]
+struct EdgeKind {
+    kind: Option<Kind>,
+}
+
+impl Metadata {
+    fn members(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| self.workspace_members.contains(&package.id))
+    }
+}
 
 /// Each crate, and the kith crates it may name.
 const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
@@ -69,34 +131,33 @@ type Edges = BTreeMap<String, BTreeSet<String>>;
 /// What cargo knows of this workspace on this machine's platform, so that nothing is downloaded for another one.
 fn metadata() -> Metadata {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let version = Command::new(cargo).arg("-vV").output().expect("cargo runs");
+    let version = Command::new(&cargo).arg("-vV").output().expect("cargo runs");
     let version = String::from_utf8(version.stdout).expect("cargo speaks UTF-8");
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo names its host");
-    MetadataCommand::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
-        .other_options(["--locked", "--filter-platform", host].map(str::to_owned))
-        .exec()
-        .expect("cargo metadata reads the workspace")
+    let told = Command::new(&cargo)
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", host, "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
+        .output()
+        .expect("cargo runs");
+    assert!(told.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&told.stderr));
+    serde_json::from_slice(&told.stdout).expect("cargo metadata has its documented form")
 }
 
 /// What manifests of members name, for every platform and feature, optional or not.
 fn named(metadata: &Metadata) -> Edges {
-    let named = |package: &cargo_metadata::Package| {
-        let dependencies = package.dependencies.iter().filter(|edge| edge.kind != DependencyKind::Development);
-        (package.name.to_string(), dependencies.map(|edge| edge.name.clone()).collect())
+    let named = |package: &Package| {
+        let dependencies = package.dependencies.iter().filter(|edge| edge.kind != Some(Kind::Dev));
+        (package.name.clone(), dependencies.map(|edge| edge.name.clone()).collect())
     };
-    metadata.workspace_packages().into_iter().map(named).collect()
+    metadata.members().map(named).collect()
 }
 
 /// What was resolved: normal edges of all crates, members or not. Versions of a crate count as one.
 fn resolved(metadata: &Metadata) -> Edges {
     let names: BTreeMap<_, _> = metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect();
     let mut edges = Edges::new();
-    for node in &metadata.resolve.as_ref().expect("cargo metadata resolves").nodes {
-        let normal = node
-            .deps
-            .iter()
-            .filter(|dependency| dependency.dep_kinds.iter().any(|dep_kind| dep_kind.kind == DependencyKind::Normal));
+    for node in &metadata.resolve.nodes {
+        let normal = node.deps.iter().filter(|edge| edge.dep_kinds.iter().any(|of| of.kind.is_none()));
         edges.entry(names[&node.id].to_owned()).or_default().extend(normal.map(|edge| names[&edge.pkg].to_owned()));
     }
     edges
@@ -151,7 +212,7 @@ fn ways_past_owners(edges: &Edges) -> Vec<String> {
 #[test]
 fn every_member_has_its_row_in_the_table_and_every_row_its_member() {
     let metadata = metadata();
-    let members: BTreeSet<_> = metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
+    let members: BTreeSet<_> = metadata.members().map(|package| package.name.clone()).collect();
     let rows: BTreeSet<_> = MAY_DEPEND_ON.iter().map(|(member, _)| (*member).to_owned()).collect();
     assert_eq!(members, rows, "left: members of the workspace; right: rows of MAY_DEPEND_ON in tests/edges.rs");
 }
@@ -214,10 +275,7 @@ fn an_edge_too_many_is_reported_with_its_way() {
 #[test]
 fn all_members_share_one_version_one_edition_and_a_minimal_rust() {
     let metadata = metadata();
-    let package = |name: &str| {
-        let mut members = metadata.workspace_packages().into_iter();
-        members.find(|package| package.name.as_str() == name).expect("a member")
-    };
+    let package = |name: &str| metadata.members().find(|package| package.name == name).expect("a member");
     let core = package("kith-core");
     assert!(core.rust_version.is_some(), "kith-core sets no rust-version");
     for (member, _) in MAY_DEPEND_ON {

@@ -37,12 +37,15 @@ pub(crate) fn gram(a: MatRef<'_, f64>) -> Mat<f64> {
 /// Removes the part of the columns of `x` that lies in the span of the nearly orthonormal columns of `basis`. Twice,
 /// because a basis rounded to `f32` leaves about 1e-8 of it the first time.
 pub(crate) fn deflate(mut x: MatMut<'_, f64>, basis: MatRef<'_, f64>) {
-    if basis.ncols() == 0 {
-        return;
-    }
-    for _ in 0..2 {
+    deflate_once(x.as_mut(), basis);
+    deflate_once(x, basis);
+}
+
+/// One of the two passes of [`deflate`].
+pub(crate) fn deflate_once(x: MatMut<'_, f64>, basis: MatRef<'_, f64>) {
+    if basis.ncols() > 0 {
         let coefficients = product(basis.transpose(), x.as_ref());
-        subtract_product(x.as_mut(), basis, coefficients.as_ref());
+        subtract_product(x, basis, coefficients.as_ref());
     }
 }
 

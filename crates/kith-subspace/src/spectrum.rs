@@ -10,7 +10,7 @@
 //! routes together.
 
 use crate::SubspaceError;
-use crate::linalg::{deflate, gram, left_singular, product, symmetric_eigen};
+use crate::linalg::{deflate, deflate_once, gram, left_singular, product, subtract_product, symmetric_eigen};
 use faer::{Mat, MatRef};
 
 /// Samples a dimension from which the Gram route is taken. It is the faster one from about one sample a dimension (d =
@@ -86,7 +86,8 @@ fn deflated(r: MatRef<'_, f64>, memory: MatRef<'_, f64>) -> (Mat<f64>, Vec<f64>)
     let coefficients = product(memory.transpose(), r);
     let on_memory = coefficients.row_iter().map(|row| row.norm_l2()).collect();
     let mut rest = r.to_owned();
-    deflate(rest.as_mut(), memory);
+    subtract_product(rest.as_mut(), memory, coefficients.as_ref());
+    deflate_once(rest.as_mut(), memory);
     (rest, on_memory)
 }
 
