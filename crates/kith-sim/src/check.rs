@@ -2,7 +2,7 @@
 
 use kith_core::{AgentId, Digest, Leg, Round, TaskId};
 use kith_engine::Engine;
-use kith_method::{Cohort, ExchangeKind, MemoryRule, Mixing};
+use kith_method::{Cohort, ExchangeKind, MemoryRule, Mixing, Order};
 use kith_protocol::{FrameKind, HEADER_LEN, Header, PROTOCOL_VERSION, encode_header};
 use thiserror::Error;
 
@@ -74,6 +74,11 @@ fn copies<E: Engine>(cohort: &Cohort<E>) -> bool {
     exchange.kind == ExchangeKind::Difference && exchange.compressor.is_none()
 }
 
+/// Whether what is sent follows from the row after mixing.
+fn sends_last<E: Engine>(cohort: &Cohort<E>) -> bool {
+    cohort.parts().exchange.order == Order::MixThenSend
+}
+
 /// What checks remember from round to round.
 #[derive(Default)]
 pub(crate) struct Checks {
@@ -81,6 +86,8 @@ pub(crate) struct Checks {
     start: Vec<f32>,
     /// Agent 0's public row, as a neighbour builds it from frames.
     replica: Vec<f32>,
+    /// Its public row of before the exchange.
+    public: Vec<f32>,
     sent: Vec<u8>,
 }
 
@@ -95,15 +102,20 @@ impl Checks {
         let both_ways = cohort.keeps_mean(leg) && rows.iter().all(|row| row.late.is_empty() && row.fresh == row.opened);
         self.mean = both_ways.then_some(mean);
         if copies(cohort) {
-            let mut difference = vec![0.0; cohort.payload_len()];
-            let mut public = difference.clone();
-            cohort.trained_row(AgentId(0), &mut difference);
-            cohort.public_row(AgentId(0), &mut public);
-            self.sent.clear();
-            for (row, public) in difference.iter().zip(&public) {
-                self.sent.extend((row - public).to_le_bytes());
+            self.public.resize(cohort.payload_len(), 0.0);
+            cohort.public_row(AgentId(0), &mut self.public);
+            if !sends_last(cohort) {
+                self.frame(cohort);
             }
         }
+    }
+
+    /// What agent 0 sends: its row as it is now, less its public row of before the exchange.
+    fn frame<E: Engine>(&mut self, cohort: &Cohort<E>) {
+        let mut row = vec![0.0; self.public.len()];
+        cohort.trained_row(AgentId(0), &mut row);
+        self.sent.clear();
+        self.sent.extend(row.iter().zip(&self.public).flat_map(|(row, public)| (row - public).to_le_bytes()));
     }
 
     pub(crate) fn after_exchange<E: Engine>(
@@ -122,7 +134,15 @@ impl Checks {
                 return Err(CheckError::Mean { round, moved, allowed });
             }
         }
-        if copies(cohort) && agents.first() == Some(&AgentId(0)) {
+        if let Some(first) = rows.first().filter(|row| copies(cohort) && row.agent == AgentId(0)) {
+            if sends_last(cohort) && !first.late.is_empty() {
+                // Late flows came behind what was sent, which cannot be told from the row any more.
+                cohort.public_row(AgentId(0), &mut self.replica);
+                return Ok(());
+            }
+            if sends_last(cohort) {
+                self.frame(cohort);
+            }
             for (copy, bytes) in self.replica.iter_mut().zip(self.sent.chunks_exact(4)) {
                 *copy += f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             }

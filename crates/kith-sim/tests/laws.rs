@@ -120,6 +120,17 @@ fn model_and_difference_exchange_agree_up_to_rounding() {
 }
 
 #[test]
+fn copies_that_are_mixed_before_they_grow_are_the_same_at_both_ends() {
+    for loss in [0.0, 0.3] {
+        let mut small = Small { tasks: 1, ..Small::new(Preset::Choco) };
+        small.parts.exchange.compressor = None;
+        small.links = LinkSpec { loss, deadline_ms: 3.0, retransmit_ms: 1.0, ..LinkSpec::default() };
+        let outcome = run(&small);
+        assert_eq!((outcome.rounds, outcome.missed_exchanges > 0), (40, loss > 0.0), "the checkers found nothing");
+    }
+}
+
+#[test]
 fn the_virtual_clock_charges_latency_and_bandwidth() {
     let mut small = Small::new(Preset::DPsgd);
     small.tasks = 1;
