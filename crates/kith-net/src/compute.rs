@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use kith_core::{AgentId, Leg, Round, Tape, TaskId};
 use kith_engine::Engine;
@@ -13,6 +14,7 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use crate::codec::{Body, Codec};
+use crate::cut::Pace;
 use crate::driver::{Driver, Ended, Event, Sides, Tell};
 use crate::network::{self, IN_QUEUE, NetEvent, NetworkSettings, OUT_QUEUE};
 use crate::{NetError, Options, Settings, peers};
@@ -21,6 +23,14 @@ use crate::{NetError, Options, Settings, peers};
 pub(crate) struct Start {
     pub(crate) round: Round,
     pub(crate) traffic: Arc<Mutex<Traffic>>,
+}
+
+impl Start {
+    /// Bytes that agents had sent by then.
+    fn sent(&self, agents: &[AgentId]) -> u64 {
+        let traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.iter().map(|agent| traffic.total(*agent)).sum()
+    }
 }
 
 /// What the driver asks for.
@@ -114,11 +124,15 @@ pub fn run<E: Engine>(
         discover: settings.discover,
     };
     let start = begin(&mut run, &settings.options)?;
+    if let Some(board) = &settings.options.board {
+        board.sent_before(start.sent(&settings.hosted));
+    }
     let (tell_driver, events) = sync_channel(IN_QUEUE);
     let (ask, jobs) = sync_channel(1);
     let (command, commands) = mpsc::channel(OUT_QUEUE);
     let driver = Driver::new(sides, &run, &settings, &start, (command, ask), tell);
-    let mut desk = Desk { run, observer, traffic: start.traffic, told: None };
+    let pace = Pace::new(settings.options.straggles, settings.options.stop);
+    let mut desk = Desk { run, observer, traffic: start.traffic, told: None, pace };
     let (ended, failed) = std::thread::scope(|scope| {
         let to_driver = tell_driver.clone();
         scope.spawn(move || swarm(network, commands, &to_driver));
@@ -186,6 +200,7 @@ struct Desk<'a, 'o, E: Engine> {
     traffic: Arc<Mutex<Traffic>>,
     /// The last task of which the driver knows what a basis must continue.
     told: Option<TaskId>,
+    pace: Pace,
 }
 
 impl<E: Engine> Desk<'_, '_, E> {
@@ -269,7 +284,9 @@ impl<E: Engine> Desk<'_, '_, E> {
         let run = &mut self.run;
         let row = |agent| Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
         let plan = RoundPlan { round, stage, rows: agents.into_iter().map(row).collect(), joins: Vec::new() };
+        let began = Instant::now();
         run.compute(&plan, self.observer)?;
+        self.pace.keep(round, began.elapsed());
         run.cohort_mut().offer(round, stage.leg, &plan.agents());
         let cohort = run.cohort();
         let first = cohort.hosted().first().copied().unwrap_or_default();
