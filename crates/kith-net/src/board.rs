@@ -18,6 +18,7 @@ struct Inside {
     phase: Standing,
     round: Round,
     task: TaskId,
+    sent_before: u64,
     sides: BTreeMap<PeerId, Side>,
 }
 
@@ -70,6 +71,8 @@ pub struct Status {
     pub round: Round,
     /// The task under way.
     pub task: TaskId,
+    /// Bytes that its agents sent before the process was started again.
+    pub sent_before: u64,
     /// Processes at the other end of its edges, by their lowest agent.
     pub neighbours: Vec<NeighbourStatus>,
 }
@@ -121,7 +124,8 @@ impl Board {
         };
         let mut neighbours: Vec<NeighbourStatus> = inside.sides.iter().map(side).collect();
         neighbours.sort_by(|one, other| one.agents.cmp(&other.agents));
-        Status { standing: inside.phase, round: inside.round, task: inside.task, neighbours }
+        let Inside { phase, round, task, sent_before, .. } = *inside;
+        Status { standing: phase, round, task, sent_before, neighbours }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -138,6 +142,10 @@ impl Board {
     pub(crate) fn list(&self, peer: PeerId, agents: &[AgentId]) {
         let side = Side { agents: agents.to_vec(), ..Side::default() };
         self.lock().sides.insert(peer, side);
+    }
+
+    pub(crate) fn sent_before(&self, bytes: u64) {
+        self.lock().sent_before = bytes;
     }
 
     pub(crate) fn stands(&self, phase: Standing) {

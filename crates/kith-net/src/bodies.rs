@@ -23,12 +23,7 @@ impl Room {
     }
 
     /// What goes over these edges in a leg.
-    pub(crate) fn bodies<E: Engine>(
-        &mut self,
-        cohort: &Cohort<E>,
-        leg: Leg,
-        edges: &[(AgentId, AgentId)],
-    ) -> Bodies {
+    pub(crate) fn bodies<E: Engine>(&mut self, cohort: &Cohort<E>, leg: Leg, edges: &[(AgentId, AgentId)]) -> Bodies {
         let mut bodies = Bodies::new();
         if !leg.exchanges() {
             return bodies;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use kith_core::{AgentId, Round, Tape, TaskId};
 use kith_engine::Engine;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::bodies::{Bodies, Room};
 use crate::body::{Body, Shelf};
 use crate::codec::Codec;
+use crate::cut::Pace;
 use crate::driver::{Driver, Ended, Event, Sides, Tell};
 use crate::network::{self, IN_QUEUE, NetEvent, NetworkSettings, OUT_QUEUE};
 use crate::{NetError, Options, Settings, peers};
@@ -23,6 +25,14 @@ use crate::{NetError, Options, Settings, peers};
 pub(crate) struct Start {
     pub(crate) round: Round,
     pub(crate) traffic: Arc<Mutex<Traffic>>,
+}
+
+impl Start {
+    /// Bytes that agents had sent by then.
+    fn sent(&self, agents: &[AgentId]) -> u64 {
+        let traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.iter().map(|agent| traffic.total(*agent)).sum()
+    }
 }
 
 /// What the driver asks for.
@@ -117,12 +127,16 @@ pub fn run<E: Engine>(
     };
     let start = begin(&mut run, &settings.options)?;
     let shelf = network.codec.shelf.clone();
+    if let Some(board) = &settings.options.board {
+        board.sent_before(start.sent(&settings.hosted));
+    }
     let (tell_driver, events) = sync_channel(IN_QUEUE);
     let (ask, jobs) = sync_channel(1);
     let (command, commands) = mpsc::channel(OUT_QUEUE);
     let driver = Driver::new(sides, &run, &settings, &start, (command, ask), tell);
-    let room = Room::new(shelf);
-    let mut desk = Desk { run, observer, traffic: start.traffic, told: None, driver: tell_driver.clone(), room };
+    let (room, pace) = (Room::new(shelf), Pace::new(settings.options.straggles, settings.options.stop));
+    let (traffic, driver_too) = (start.traffic, tell_driver.clone());
+    let mut desk = Desk { run, observer, traffic, told: None, driver: driver_too, room, pace };
     let (ended, failed) = std::thread::scope(|scope| {
         let to_driver = tell_driver.clone();
         scope.spawn(move || swarm(network, commands, &to_driver));
@@ -192,6 +206,7 @@ struct Desk<'a, 'o, E: Engine> {
     told: Option<TaskId>,
     driver: SyncSender<Event>,
     room: Room,
+    pace: Pace,
 }
 
 impl<E: Engine> Desk<'_, '_, E> {
@@ -281,7 +296,9 @@ impl<E: Engine> Desk<'_, '_, E> {
         if ahead {
             self.offer(&plan, edges);
         }
+        let began = Instant::now();
         self.run.compute(&plan, self.observer)?;
+        self.pace.keep(round, began.elapsed());
         if !ahead {
             self.offer(&plan, edges);
         }

@@ -29,7 +29,7 @@ pub use board::{Board, Link, NeighbourStatus, Standing, Status};
 #[doc(hidden)]
 pub use codec::is_packet;
 pub use compute::run;
-pub use cut::Cut;
+pub use cut::{Cut, Straggle};
 pub use driver::{Notice, Tell};
 pub use error::NetError;
 pub use faults::Fault;

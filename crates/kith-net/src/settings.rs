@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use kith_core::{AgentId, Digest};
+use kith_core::{AgentId, Digest, Round};
 
-use crate::{Board, Cut, Discover, Identity, PeersFile};
+use crate::{Board, Cut, Discover, Identity, PeersFile, Straggle};
 
 /// How a process takes part in a run.
 #[derive(Clone)]
@@ -50,4 +50,9 @@ pub struct Options {
     pub resume: Option<Arc<[u8]>>,
     /// Links that are cut for some rounds, as an experiment plans it.
     pub cuts: Vec<Cut>,
+    /// How slow this process is, as an experiment plans it; rounds ascend.
+    pub straggles: Vec<Straggle>,
+    /// The round before which somebody is going to kill this process, as an experiment plans it: it does not begin that round before its
+    /// neighbours have what it sent them.
+    pub crash: Option<Round>,
 }

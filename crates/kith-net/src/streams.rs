@@ -109,10 +109,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Streams<C> {
         self.connection.poll_close(context)
     }
 
-    fn poll(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
         while let Poll::Ready(next) = self.go(context) {
             let stream = next?;
             if self.arrived.len() < ARRIVED {

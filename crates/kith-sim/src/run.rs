@@ -13,7 +13,7 @@ use crate::check::{CheckError, Checks};
 use crate::link::{Links, nanoseconds};
 use crate::resume::Told;
 use crate::timeline::{BodySizes, Settings, Step, Timeline};
-use crate::{Fault, FaultKind, LinkSpec};
+use crate::{Fault, LinkSpec};
 
 /// Everything that a simulated run is made of.
 pub struct Experiment<'a> {
@@ -244,14 +244,7 @@ impl<'a, E: Engine> Simulation<'a, E> {
     /// Reports faults that struck as the round began.
     fn report_faults(&self, plan: &RoundPlan, observer: &mut dyn Observer) {
         for (fault, at) in self.timeline.struck(plan.round) {
-            let key = match fault.kind {
-                FaultKind::Crash => Key::Crash,
-                FaultKind::Restart => Key::Restart,
-                FaultKind::LinkDown => Key::LinkDown,
-                FaultKind::LinkUp => Key::LinkUp,
-                FaultKind::Straggler => Key::Straggler,
-            };
-            let event = group(plan, key, fault.peer, at.0 as f64 / 1e9);
+            let event = group(plan, fault.kind.key(), fault.peer, at.0 as f64 / 1e9);
             observer.event(&Event { agent: Some(AgentId(fault.agent)), ..event });
         }
     }

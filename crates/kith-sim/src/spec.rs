@@ -1,5 +1,6 @@
 //! Links and faults as a file says them.
 
+use kith_core::Key;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,4 +113,18 @@ pub enum FaultKind {
     LinkUp,
     /// The agent computes slower from now on.
     Straggler,
+}
+
+impl FaultKind {
+    /// What its event is called.
+    #[must_use]
+    pub const fn key(self) -> Key {
+        match self {
+            Self::Crash => Key::Crash,
+            Self::Restart => Key::Restart,
+            Self::LinkDown => Key::LinkDown,
+            Self::LinkUp => Key::LinkUp,
+            Self::Straggler => Key::Straggler,
+        }
+    }
 }

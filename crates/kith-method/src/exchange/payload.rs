@@ -227,18 +227,7 @@ impl Wire {
     /// Carries everything over a tape; a row has at most `longest` numbers.
     pub(crate) fn carry(&mut self, tape: &mut Tape<'_>, longest: usize) -> Result<(), TapeError> {
         // Sums are taken in the round in which they come.
-        let Self {
-            senders: _,
-            open: _,
-            offered,
-            encoded,
-            continued,
-            sums: _,
-            replicas,
-            earlier,
-            began,
-            row: _,
-        } = self;
+        let Self { senders: _, open: _, offered, encoded, continued, sums: _, replicas, earlier, began, row: _ } = self;
         tape.option("round whose public rows are made", offered, |tape, round| tape.number(&mut round.0))?;
         let mut sent: Vec<_> = std::mem::take(encoded).into_iter().collect();
         tape.list("agents that made something public", &mut sent, usize::MAX, |tape, (agent, bytes)| {

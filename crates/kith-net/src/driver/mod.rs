@@ -86,6 +86,8 @@ pub(crate) struct Driver<'t> {
     traffic: Arc<Mutex<Traffic>>,
     calendar: Option<Arc<dyn Calendar>>,
     cuts: Vec<Cut>,
+    /// The round before which the process is to be killed.
+    crash: Option<Round>,
     /// Edges that are cut now, at the end of the first.
     cut: BTreeSet<(AgentId, AgentId)>,
     /// Whether there was state to go on from.
@@ -164,6 +166,7 @@ impl<'t> Driver<'t> {
             traffic: Arc::clone(&start.traffic),
             calendar,
             cuts: settings.options.cuts.clone(),
+            crash: settings.options.crash,
             cut: BTreeSet::new(),
             resumed: settings.options.resume.is_some(),
             coming: None,

@@ -93,7 +93,8 @@ impl Driver<'_> {
     fn same_task(&self, hello: &Hello) -> Result<(), String> {
         let task = |round: Round| self.plan.stage(round).map(|stage| stage.task.0);
         let (own, other) = (self.hello.begins, hello.begins);
-        if self.started || task(own) == task(other) {
+        // Where the others are by now, a process that comes back hears later.
+        if self.started || hello.under_way.is_some() || task(own) == task(other) {
             return Ok(());
         }
         Err(format!("it would go on from round {other}, this process from round {own}, which are not of one task"))

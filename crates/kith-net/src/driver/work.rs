@@ -32,7 +32,7 @@ impl Driver<'_> {
         if let Some(stage) = ended.filter(|stage| !self.adopted.contains(&stage.task)) {
             self.schedule_basis(stage.task, before);
         } else if self.asked.len() == self.agents.len() && self.plan.stage(self.current).is_some() {
-            if self.hand_over() {
+            if self.hand_over() || self.settles_its_affairs() {
                 return;
             }
             self.asked.clear();
@@ -43,6 +43,14 @@ impl Driver<'_> {
             let edges = self.sides.around.iter().flat_map(outside).collect();
             self.ask(Job::Compute { round: self.current, agents: self.agents.keys().copied().collect(), edges });
         }
+    }
+
+    /// Whether a process that is to be killed before this round waits until its neighbours have all that it sent. In the simulator what
+    /// is on its way arrives.
+    fn settles_its_affairs(&self) -> bool {
+        self.crash.is_some_and(|crash| self.current >= crash)
+            && self.task_ended.elapsed() < self.deadline
+            && !self.agents.values().all(Agent::is_settled)
     }
 
     fn schedule_exchange(&mut self) {

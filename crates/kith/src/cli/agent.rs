@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 use kith_core::{AgentId, Digest};
 use kith_net::{Discover, Identity, PeersFile};
 
+use super::launch::can_happen;
 use super::{Failure, say};
 use crate::config::{self, Loaded, Overrides};
 use crate::device::Device;
-use crate::processes::{Hosting, Reports, stop_with_parent};
+use crate::processes::{Hosting, Reports, StartedBy, stop_with_parent};
 use crate::run::{self, Driver, RoundDigests, Settings, Talk, use_small_pages};
 
 const EXAMPLES: &str = "\
@@ -19,11 +20,14 @@ Examples:
   kith agent --experiment experiments/quickstart.toml --arm codec --agents 3 --identity agent-3.key \\
     --listen /ip4/0.0.0.0/tcp/4001 --peers peers.toml
   kith agent --experiment FILE --agents 0..15 --identity KEY --listen /ip4/0.0.0.0/tcp/4001 --peers peers.toml --discover mdns
+  kith agent --experiment FILE --agents 3 --identity agent-3.key --listen ADDR --peers peers.toml --resume runs/quickstart/20260131T235959Z-1a2b3c4d
 
 peers.toml has a table for each process of the run, and is the same for all of them: [[peer]] with agents = [3], id = \"12D3…\" (what
 `kith identity show KEY` prints) and address = \"/ip4/10.0.0.5/tcp/4001\". Nobody else is spoken to.
 The run begins when all neighbours are there. A round waits for them for links.deadline_ms of the experiment; who is later, or gone, is
-left out of it. Ctrl-C ends after the round under way, writes what there is and tells the neighbours; a second Ctrl-C ends at once.";
+left out of it. Ctrl-C ends after the round under way, writes what there is and tells the neighbours; a second Ctrl-C ends at once.
+--resume goes on from what the process kept ([checkpoint] in the file says when): alone, it comes back into the run of the others; where
+all were cut and go on from the same round, to the bits of a run that was not. --after chooses the round among DIR/checkpoints.";
 
 /// How addresses of listed processes are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,6 +83,12 @@ pub(super) struct AgentArgs {
     /// Directory of this process, instead of a new one in the file's output.dir
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on in the directory of a process that was cut; the other flags are those of that process
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "digests"])]
+    resume: Option<PathBuf>,
+    /// Go on from the state after so many rounds, and not from the newest: where all processes were cut, and have different newest ones
+    #[arg(long, value_name = "ROUNDS", requires = "resume")]
+    after: Option<u64>,
     /// Serve /status for kith status and /metrics for Prometheus here, such as 127.0.0.1:9464 [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     metrics_addr: Option<std::net::SocketAddr>,
@@ -128,6 +138,8 @@ pub(super) fn run(arguments: &AgentArgs) -> Result<ExitCode, Failure> {
     }
     let device = arguments.device.open().map_err(|error| Failure::new(&error))?;
     let loaded = load(arguments)?;
+    let by = if arguments.report { StartedBy::Launch } else { StartedBy::Somebody };
+    can_happen(&loaded, by, |_| vec![arguments.agents.0.clone()])?;
     let reports = match (arguments.report, arguments.quiet) {
         (true, _) => Reports::Parent,
         (false, true) => Reports::Nobody,
@@ -137,7 +149,7 @@ pub(super) fn run(arguments: &AgentArgs) -> Result<ExitCode, Failure> {
     let settings = Settings {
         out: None,
         sweep: None,
-        resume: None,
+        resume: arguments.resume.clone(),
         threads: arguments.threads.map_or_else(cores, usize::from),
         device,
         check: false,
@@ -191,6 +203,7 @@ fn hosting(arguments: &AgentArgs, reports: Reports) -> Result<Hosting, Failure> 
         },
         wait: Duration::from_secs(arguments.wait),
         directory: arguments.out.clone(),
+        begins_after: arguments.after,
         endpoint: arguments.metrics_addr,
         reports,
     })

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use kith_core::AgentId;
 
 use super::run::{Shown, finish};
 use super::{ExperimentArgs, Failure, say};
+use crate::config::{ConfigError, Loaded, ResolvedArm};
 use crate::device::Device;
-use crate::processes::{Launching, Split};
+use crate::processes::{Launching, Split, StartedBy, cohorts, refused};
 use crate::run::{self, Driver, RoundDigests, Settings, Talk};
 
 const EXAMPLES: &str = "\
@@ -17,11 +19,13 @@ Examples:
   kith launch -n 8 experiments/quickstart.toml
   kith launch -n 2 experiments/quickstart.toml --arm codec --json > summary.json
   kith launch --agents-per-process 3 experiments/quickstart.toml --set links.deadline_ms=5000
+  kith launch -n 8 experiments/quickstart.toml --resume runs/quickstart/20260131T235959Z-1a2b3c4d
 
 Runs the experiment in processes of this machine that speak over the loopback interface, arm after arm. Parameters, accuracies and
 payload bytes are those of `kith run`; the run directory is, too, with what each process left in processes/. A process that dies is named,
 the others go on without its agents, and the exit code is 2. Ctrl-C ends after the round under way and writes what there is.
-Simulated links and faults of the file are for `kith run`; of [links], deadline_ms counts here.";
+Links of [[faults]] are cut and mended, processes of agents that crash are killed, and stragglers slowed, in the rounds that the file names.
+Simulated [links] are for `kith run`; deadline_ms counts here.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,8 +47,11 @@ pub(super) struct LaunchArgs {
     /// Folder for run directories, instead of the file's output.dir
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on in the run directory of a launch that was cut, to the same results; FILE and its flags are those of that launch
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    resume: Option<PathBuf>,
     /// Write the digest of each agent's parameters after every round to digests.jsonl: slower
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     digests: bool,
     /// Print summary.json to stdout
     #[arg(long)]
@@ -68,7 +75,7 @@ pub(super) fn run(arguments: &LaunchArgs) -> Result<ExitCode, Failure> {
     let settings = Settings {
         out: arguments.out.clone(),
         sweep: None,
-        resume: None,
+        resume: arguments.resume.clone(),
         threads: arguments.threads.map_or_else(cores, usize::from),
         device,
         check: false,
@@ -76,11 +83,26 @@ pub(super) fn run(arguments: &LaunchArgs) -> Result<ExitCode, Failure> {
         digests: if arguments.digests { RoundDigests::Yes } else { RoundDigests::No },
         driver: Driver::Processes(Launching { program, split }),
     };
-    if !arguments.quiet && loaded.experiment.arms.iter().any(|arm| !arm.faults.is_empty() || simulates(&arm.links)) {
-        say("note: simulated links and faults of the file are for kith run\n");
+    if !arguments.quiet && loaded.experiment.arms.iter().any(|arm| simulates(&arm.links)) {
+        say("note: simulated links of the file are for kith run\n");
     }
+    can_happen(&loaded, StartedBy::Launch, |arm| cohorts(arm, split))?;
     let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
     finish(&report, &Shown { quiet: arguments.quiet, json: arguments.json })
+}
+
+/// Refuses what the fault plan of an arm says and processes cannot do, with its line.
+pub(super) fn can_happen(
+    loaded: &Loaded,
+    by: StartedBy,
+    cohorts: impl Fn(&ResolvedArm) -> Vec<Vec<AgentId>>,
+) -> Result<(), Failure> {
+    let of = |arm: &ResolvedArm| {
+        let problems = refused(arm, &cohorts(arm), by);
+        problems.iter().map(|problem| loaded.explain(&arm.name, problem)).collect::<Vec<_>>()
+    };
+    let found: Vec<_> = loaded.experiment.arms.iter().flat_map(of).collect();
+    if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found).into()) }
 }
 
 /// Whether links are other than those of the machine.

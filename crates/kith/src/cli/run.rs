@@ -21,7 +21,8 @@ Examples:
 The run directory holds manifest.json, experiment.resolved.toml, setup.json, metrics.jsonl, summary.json, two figures and
 checkpoints; `kith report` makes more of it.
 Ctrl-C stops after the round under way and writes what there is; a second Ctrl-C stops at once. --resume goes on from there, or
-from the last checkpoint ([checkpoint] in the file says when one is written), to the same bits as a run that was not cut.";
+from the last checkpoint ([checkpoint] in the file says when one is written), to the same bits as a run that was not cut. A run that
+wrote digests goes on writing them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

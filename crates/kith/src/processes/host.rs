@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kith_core::{AgentId, Digest};
+use kith_core::{AgentId, Digest, Round};
 use kith_data::SearchPath;
 use kith_net::{Discover, Identity, Notice, PeersFile};
 use kith_sim::Outcome;
 
+use super::faults::Planned;
 use super::files::{Ended, ProcessFile, RowsWriter, Taken};
 use super::lines::Line;
 use super::serve::Endpoint;
 use super::status::{Keeping, STATUS, Stage, Who, words};
-use super::watch::Watch;
+use super::watch::{Plan, Watch};
 use crate::compose::{self, Parts, RunOptions};
 use crate::config::ResolvedArm;
 use crate::run::{Interrupt, Recorder, RunDirectory, RunError, Voice};
@@ -42,6 +43,8 @@ pub struct Hosting {
     pub wait: Duration,
     /// The process's own directory, instead of a new one.
     pub directory: Option<PathBuf>,
+    /// The state of a process that goes on: the one after so many rounds, instead of the newest.
+    pub begins_after: Option<u64>,
     /// Where it shows how it stands, if anywhere.
     pub endpoint: Option<SocketAddr>,
     /// Who is told how it goes.
@@ -71,13 +74,22 @@ pub(crate) struct Started<'a> {
     pub(crate) voice: Voice,
 }
 
-/// Runs the hosted agents to the end. What they leave is in the directory, too.
+/// State that a process goes on from.
+pub(crate) struct Resumed {
+    /// The round that comes next, as agents count them.
+    pub(crate) round: Round,
+    /// What its checkpoint holds.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Runs the hosted agents to the end, from their start or from the state that a checkpoint holds. What they leave is in the directory, too.
 ///
 /// # Errors
 /// What [`compose::run_hosted`] says; `Err` of the outer result is about files.
 pub(crate) fn run_here(
     started: &Started<'_>,
     options: RunOptions,
+    state: Option<Resumed>,
     prepared: &mut dyn FnMut(&Parts),
     recorder: &mut Recorder<'_>,
 ) -> Result<Result<Outcome, compose::RunError>, RunError> {
@@ -85,7 +97,12 @@ pub(crate) fn run_here(
     let status = Arc::new(Keeping::new(started.who()));
     started.file(None).write(directory)?;
     directory.write_json(STATUS, &status.status())?;
-    let settings = started.settings(options.device.label(), &status);
+    let planned = Planned::new(&arm.faults, &hosting.agents);
+    let mut plan = Plan::new(&arm.faults, &hosting.agents, planned.crash);
+    if let Some(Resumed { round, .. }) = &state {
+        plan.begun = *round;
+    }
+    let settings = started.settings(options.device.label(), started.net_options(&status, state, planned));
     let _endpoint = started.endpoint(&status)?;
     let mut watch = Watch {
         recorder,
@@ -95,6 +112,7 @@ pub(crate) fn run_here(
         tested: None,
         failed: None,
         lines: (hosting.reports == Reports::Parent).then_some(None),
+        plan,
     };
     let tell = |notice: Notice| started.tell(&notice);
     let left = std::thread::scope(|scope| {
@@ -163,7 +181,7 @@ impl Started<'_> {
         self.file(Some(ended)).write(self.directory)
     }
 
-    fn settings(&self, engine: String, status: &Keeping) -> kith_net::Settings {
+    fn settings(&self, engine: String, options: kith_net::Options) -> kith_net::Settings {
         let Hosting { identity, agents, listen, peers, pre_shared, discover, wait, .. } = self.hosting;
         let deadline = Duration::try_from_secs_f64(self.arm.links.deadline_ms / 1e3).unwrap_or(Duration::MAX);
         let retransmit = Duration::try_from_secs_f64(self.arm.links.retransmit_ms / 1e3).unwrap_or(Duration::MAX);
@@ -182,15 +200,18 @@ impl Started<'_> {
             // full. In the simulator the time is that of a lost frame.
             retransmit: retransmit.max(deadline / 3),
             start: *wait,
-            options: self.net_options(status),
+            options,
         }
     }
 
-    fn net_options(&self, status: &Keeping) -> kith_net::Options {
+    fn net_options(&self, status: &Keeping, state: Option<Resumed>, planned: Planned) -> kith_net::Options {
         kith_net::Options {
             board: Some(Arc::clone(&status.board)),
             stop: Some(self.interrupt.flag()),
-            ..kith_net::Options::default()
+            resume: state.map(|state| Arc::from(state.bytes)),
+            cuts: planned.cuts,
+            straggles: planned.straggles,
+            crash: planned.crash,
         }
     }
 

@@ -13,13 +13,14 @@ use kith_data::SearchPath;
 use kith_net::{Identity, NetError, PeerEntry, PeersFile};
 use thiserror::Error;
 
+use super::again::Again;
 use super::child::share;
 use super::gather::LaunchError;
-use super::leavings::AllLeft;
+use super::leavings::{AllLeft, Asked};
 use super::status::named;
 use super::supervise::{AllEnded, Process, Supervision};
 use crate::compose::{Parts, RunOptions};
-use crate::config::ResolvedArm;
+use crate::config::{Experiment, ResolvedArm};
 use crate::run::{Display, Interrupt, RoundDigests, RunError};
 
 /// How long processes wait for each other at the start.
@@ -75,6 +76,23 @@ pub enum ProcessError {
     /// No process came to an end.
     #[error("no process came to an end:\n{}", .0.join("\n"))]
     All(Vec<String>),
+    /// No process came to an end, but they kept state.
+    #[error(
+        "no process came to an end:\n{}\nto go on from what they kept, add --resume {} to the same command",
+        .words.join("\n"), .directory.display()
+    )]
+    Kept {
+        /// How they ended.
+        words: Vec<String>,
+        /// The run directory.
+        directory: PathBuf,
+    },
+    /// Processes kept no state that they could go on from together.
+    #[error(
+        "there is no round of which all processes kept their state, so that they could go on together. Rounds of each:\n{}\naccepted: \
+         a run that begins anew, without --resume", .0.join("\n")
+    )]
+    Apart(Vec<String>),
 }
 
 impl Launching {
@@ -107,6 +125,7 @@ fn divide(agents: usize, split: Split) -> Vec<Vec<AgentId>> {
 /// An arm that is about to run in processes.
 pub(crate) struct Launch<'a> {
     pub(crate) launching: &'a Launching,
+    pub(crate) experiment: &'a Experiment,
     pub(crate) arm: &'a ResolvedArm,
     pub(crate) options: &'a RunOptions,
     pub(crate) digests: RoundDigests,
@@ -116,39 +135,75 @@ pub(crate) struct Launch<'a> {
     pub(crate) interrupt: &'a Interrupt,
 }
 
+/// A process's folder, and the agents that it hosts.
+pub(super) type Place = (PathBuf, Vec<AgentId>);
+
 impl Launch<'_> {
     /// Starts the processes and waits for all of them.
     pub(crate) fn run(&self, display: Display) -> Result<AllLeft, LaunchError> {
+        self.start(self.places()?, &Again::Anew, display)
+    }
+
+    /// Starts the processes of an arm that was cut from what they kept, and waits for all of them.
+    pub(crate) fn go_on(&self, display: Display) -> Result<AllLeft, LaunchError> {
+        let places = self.places()?;
+        let again = self.again(&places)?;
+        match again {
+            Again::Ended => {
+                let parts = Parts::of(self.arm, self.search)?;
+                return Ok(AllLeft { parts, folders: places, lost: Vec::new(), wall: None, asked: Asked::Nothing });
+            }
+            Again::Anew if self.folder().exists() => {
+                let folder = self.folder();
+                std::fs::remove_dir_all(&folder).map_err(|source| RunError::output("remove", &folder, source))?;
+            }
+            Again::Anew | Again::After(_) => {}
+        }
+        self.start(places, &again, display)
+    }
+
+    /// Where the arm's processes leave what they leave.
+    fn folder(&self) -> PathBuf {
+        self.directory.join("processes").join(&self.arm.name)
+    }
+
+    fn places(&self) -> Result<Vec<Place>, LaunchError> {
         let agents = self.arm.build_graph().map_err(crate::compose::RunError::from)?.agents();
         let cohorts = divide(agents, self.launching.split);
         if cohorts.iter().any(Vec::is_empty) {
             return Err(ProcessError::TooMany { processes: cohorts.len(), agents }.into());
         }
-        let place = |place: usize| self.directory.join("processes").join(&self.arm.name).join(place.to_string());
-        let folders: Vec<PathBuf> = (0..cohorts.len()).map(place).collect();
-        let peers = self.introduce(&folders, &cohorts)?;
+        let folder = |place: usize| self.folder().join(place.to_string());
+        Ok(cohorts.into_iter().enumerate().map(|(place, agents)| (folder(place), agents)).collect())
+    }
+
+    fn start(&self, places: Vec<Place>, again: &Again, display: Display) -> Result<AllLeft, LaunchError> {
+        let peers = self.introduce(&places)?;
         let mut supervision = Supervision::new(display, self.interrupt.clone(), self.patience());
-        for (place, (folder, agents)) in folders.iter().zip(&cohorts).enumerate() {
-            let mut command = self.command(place, folder, agents, &peers, cohorts.len());
-            let child = command.spawn();
+        for (place, (_, agents)) in places.iter().enumerate() {
+            let child = self.command(place, &places, &peers, again).spawn();
             let program = || self.launching.program.clone();
             let child = child.map_err(|source| ProcessError::Start { program: program(), source })?;
             supervision.add(Process::new(place, agents.clone(), child));
         }
         let (ended, parts) = self.watch(supervision);
-        for folder in &folders {
+        for (folder, _) in &places {
             // A key is of no use without its process.
             let _ = std::fs::remove_file(folder.join(KEY));
         }
         // What is wrong with the data is said better here than by a process that could not begin.
-        let (parts, ended) = (parts?, ended?);
-        let folders = folders.into_iter().zip(cohorts).collect();
-        Ok(AllLeft { parts, folders, lost: ended.lost, wall: Some(ended.wall) })
+        let (parts, AllEnded { lost, wall, asked }) = (parts?, ended?);
+        // Processes that went on say how long they took with what was before.
+        let wall = matches!(again, Again::Anew).then_some(wall);
+        Ok(AllLeft { parts, folders: places, lost, wall, asked })
     }
 
     /// Waits for the processes. What is needed to put together what they leave is read once they are under way: before, all of
     /// them read the same.
-    fn watch(&self, supervision: Supervision) -> (Result<AllEnded, ProcessError>, Result<Parts, crate::compose::RunError>) {
+    fn watch(
+        &self,
+        supervision: Supervision,
+    ) -> (Result<AllEnded, ProcessError>, Result<Parts, crate::compose::RunError>) {
         let (arm, search) = (self.arm, self.search);
         let (under_way, begun) = channel();
         std::thread::scope(|scope| {
@@ -169,17 +224,19 @@ impl Launch<'_> {
     }
 
     /// Makes keys and ports, and the list that all processes read.
-    fn introduce(&self, folders: &[PathBuf], cohorts: &[Vec<AgentId>]) -> Result<Introduced, LaunchError> {
+    fn introduce(&self, places: &[Place]) -> Result<Introduced, LaunchError> {
         // All are held until the last is known, so that no two are the same.
-        let held: Vec<TcpListener> = folders
+        let held: Vec<TcpListener> = places
             .iter()
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .collect::<io::Result<_>>()
             .map_err(ProcessError::Ports)?;
         let (mut peers, mut addresses) = (PeersFile::default(), Vec::new());
-        for ((folder, agents), socket) in folders.iter().zip(cohorts).zip(&held) {
+        for ((folder, agents), socket) in places.iter().zip(&held) {
             std::fs::create_dir_all(folder).map_err(|source| RunError::output("create", folder, source))?;
             let identity = Identity::generate();
+            // One is there still where this process was killed, too.
+            let _ = std::fs::remove_file(folder.join(KEY));
             identity.write(&folder.join(KEY)).map_err(ProcessError::from)?;
             let port = socket.local_addr().map_err(ProcessError::Ports)?.port();
             let address = format!("/ip4/127.0.0.1/tcp/{port}");
@@ -190,22 +247,16 @@ impl Launch<'_> {
             });
             addresses.push(address);
         }
-        let file = self.directory.join("processes").join(&self.arm.name).join("peers.toml");
+        let file = self.folder().join("peers.toml");
         peers.write(&file).map_err(ProcessError::from)?;
         Ok(Introduced { file, addresses })
     }
 
-    fn command(
-        &self,
-        place: usize,
-        folder: &Path,
-        agents: &[AgentId],
-        peers: &Introduced,
-        processes: usize,
-    ) -> Command {
+    fn command(&self, place: usize, places: &[Place], peers: &Introduced, again: &Again) -> Command {
         let mut command = Command::new(&self.launching.program);
+        let (folder, agents) = &places[place];
         let (first, last) = (agents[0], agents[agents.len() - 1]);
-        let threads = share(self.options.threads, processes, place);
+        let threads = share(self.options.threads, places.len(), place);
         command
             .arg("agent")
             .arg("--experiment")
@@ -217,21 +268,29 @@ impl Launch<'_> {
             .args(["--listen", &peers.addresses[place]])
             .arg("--peers")
             .arg(&peers.file)
-            .arg("--out")
-            .arg(folder)
             .args(["--threads", &threads.to_string()])
             .args(["--device", self.options.device.flag()])
             .args(["--wait", &WAIT.as_secs().to_string()])
             .arg("--report");
+        if let Again::After(rounds) = again {
+            command.arg("--resume").arg(folder).args(["--after", &rounds[place].to_string()]);
+            return piped(command);
+        }
+        command.arg("--out").arg(folder);
         if self.digests == RoundDigests::Yes {
             command.arg("--digests");
         }
-        // Ctrl-C reaches this process alone, which asks the others to stop.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        piped(command)
     }
+}
+
+/// The command as a process of its own, which speaks to this one.
+fn piped(mut command: Command) -> Command {
+    // Ctrl-C reaches this process alone, which asks the others to stop.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 /// A process's key, for as long as it runs.

@@ -13,7 +13,7 @@ use super::status::named;
 use super::stored::{StoredError, processes};
 use crate::compose::{Parts, RunOptions};
 use crate::config::ResolvedArm;
-use crate::run::{DIGESTS, DigestFile, RunError};
+use crate::run::{DIGESTS, DigestFile, RunError, forget_checkpoints};
 
 /// Directories of processes that ran somewhere, of one experiment and arm.
 #[derive(Clone)]
@@ -124,6 +124,7 @@ impl Leavings {
             lost,
             folders: self.processes.iter().map(|(folder, file)| (folder.clone(), file.agents.clone())).collect(),
             wall: None,
+            asked: Asked::Nothing,
         }
     }
 }
@@ -136,6 +137,15 @@ pub(crate) struct AllLeft {
     pub(super) lost: Vec<String>,
     /// How long they took together, if somebody watched.
     pub(super) wall: Option<Duration>,
+    /// Whether they were asked to stop before their end.
+    pub(super) asked: Asked,
+}
+
+/// Whether processes were asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    ToStop,
+    Nothing,
 }
 
 impl AllLeft {
@@ -157,12 +167,15 @@ impl AllLeft {
         if let Some(wall) = self.wall {
             gathered.measured.wall_seconds = wall.as_secs_f64();
         }
+        // Some may have come to their end all the same.
+        let is_cut = |left: &Left| left.ended.as_ref().is_none_or(|ended| ended.outcome.stopped);
+        gathered.outcome.stopped |= self.asked == Asked::ToStop && left.iter().any(is_cut);
         gathered.lost.extend(self.lost.iter().cloned());
         Ok(gathered)
     }
 
-    /// Takes away what was needed to put the run together only.
-    pub(crate) fn forget_rows(&self) -> Result<(), RunError> {
-        self.folders.iter().try_for_each(|(folder, _)| forget_rows(folder))
+    /// Takes away what was needed to put the run together only: rows, and states to go on from.
+    pub(crate) fn forget(&self) -> Result<(), RunError> {
+        self.folders.iter().try_for_each(|(folder, _)| forget_rows(folder).and_then(|()| forget_checkpoints(folder)))
     }
 }

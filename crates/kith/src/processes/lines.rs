@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use kith_core::Round;
 use kith_sim::Progress;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Line {
     /// How far it is.
     Progress(Progress),
+    /// It stands before this round, before which it is to be killed.
+    Crash(Round),
     /// Something that people should know.
     Notice(String),
 }

@@ -6,7 +6,9 @@
 //! *Architecture invariant:* nothing here computes what a round does. Numbers that no process knows alone (distances from the mean of
 //! all agents, tests of that mean) are computed from the rows, by the same engine functions as in the simulator.
 
+mod again;
 mod child;
+mod faults;
 mod files;
 mod gather;
 mod host;
@@ -21,11 +23,13 @@ mod stored;
 mod supervise;
 mod watch;
 
+pub(crate) use again::{kept_state, states_of};
 pub(crate) use child::{describe, last_words, share, stop_with_parent};
+pub(crate) use faults::{StartedBy, refused};
 pub(crate) use files::Ended;
 pub(crate) use gather::{Gathered, LaunchError};
 pub use host::{Hosting, Reports};
-pub(crate) use host::{Started, local, run_here};
+pub(crate) use host::{Resumed, Started, local, run_here};
 pub(crate) use launch::{Launch, cohorts};
 pub use launch::{Launching, ProcessError, Split};
 pub(crate) use leavings::AllLeft;

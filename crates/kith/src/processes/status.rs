@@ -195,7 +195,7 @@ impl Keeping {
             rounds: progress.rounds,
             agent_steps: progress.agent_steps,
             accuracy: progress.accuracy,
-            bytes_sent: neighbours.iter().map(|neighbour| neighbour.bytes_sent).sum(),
+            bytes_sent: seen.sent_before + neighbours.iter().map(|neighbour| neighbour.bytes_sent).sum::<u64>(),
             bytes_received: neighbours.iter().map(|neighbour| neighbour.bytes_received).sum(),
             neighbours,
             updated: now().1,

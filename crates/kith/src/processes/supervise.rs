@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kith_core::AgentId;
+use kith_core::{AgentId, Round};
 use kith_sim::Progress;
 
 use super::ProcessError;
 use super::child::{describe, last_words};
 use super::launch::title;
+use super::leavings::Asked;
 use super::lines::Line;
 use crate::run::{Display, Interrupt};
 
@@ -31,6 +32,8 @@ pub(super) struct Process {
     stdin: Option<ChildStdin>,
     words: Option<JoinHandle<String>>,
     progress: Option<Progress>,
+    /// The round before which it was killed, because the file says so.
+    crashed: Option<Round>,
     ended: Option<std::io::Result<ExitStatus>>,
 }
 
@@ -44,6 +47,7 @@ impl Process {
             child,
             words: Some(std::thread::spawn(move || last_words(stderr))),
             progress: None,
+            crashed: None,
             ended: None,
         }
     }
@@ -78,6 +82,7 @@ pub(super) struct Supervision {
 pub(super) struct AllEnded {
     pub(super) lost: Vec<String>,
     pub(super) wall: Duration,
+    pub(super) asked: Asked,
 }
 
 impl Supervision {
@@ -137,7 +142,10 @@ impl Supervision {
         self.display.finish();
         match self.early {
             Some(words) => Err(ProcessError::Early(words)),
-            None => Ok(AllEnded { lost: self.lost, wall: self.began.elapsed() }),
+            None => {
+                let asked = if self.asked.is_some() { Asked::ToStop } else { Asked::Nothing };
+                Ok(AllEnded { lost: self.lost, wall: self.began.elapsed(), asked })
+            }
         }
     }
 
@@ -147,6 +155,10 @@ impl Supervision {
             Line::Progress(progress) => {
                 self.first.get_or_insert_with(Instant::now);
                 process.progress = Some(progress);
+            }
+            Line::Crash(round) => {
+                process.crashed = Some(round);
+                let _ = process.child.kill();
             }
             Line::Notice(words) => self.display.voice().say(&format!("{}: {words}", title(place, &process.agents))),
         }
@@ -176,6 +188,10 @@ impl Supervision {
             return;
         }
         let name = title(process.place, &process.agents);
+        if let Some(round) = process.crashed {
+            self.display.voice().say(&format!("{name} was killed before round {round}, as planned; the others go on"));
+            return;
+        }
         let told = match code {
             Some(STOPPED) => format!("{name} was asked to stop by somebody else"),
             _ => describe(&name, status, &words),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kith_core::{AgentId, Digest, Event, Key, Round, TaskId};
-use kith_sim::{Moment, Observer, Phase, Progress};
+use kith_sim::{Fault, Moment, Observer, Phase, Progress};
 
 use super::files::{RowsWriter, Taken};
 use super::lines::Line;
@@ -13,6 +13,9 @@ use crate::run::{Interrupt, Recorder, RunError};
 
 /// Lines of progress for the process that started this one.
 const LINE_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a process that is to be killed sleeps between two looks at whether it is to stop.
+const SOON: Duration = Duration::from_millis(20);
 
 pub(super) struct Watch<'w, 'a> {
     pub(super) recorder: &'w mut Recorder<'a>,
@@ -25,6 +28,33 @@ pub(super) struct Watch<'w, 'a> {
     pub(super) failed: Option<RunError>,
     /// When the last line was said, where somebody listens.
     pub(super) lines: Option<Option<Instant>>,
+    pub(super) plan: Plan,
+}
+
+/// The fault plan as far as it is this process's.
+pub(super) struct Plan {
+    /// What strikes its agents, or links of which they are the lower end.
+    pub(super) own: Vec<Fault>,
+    /// The round before which it is to be killed.
+    pub(super) crash: Option<Round>,
+    /// Rounds before this one have begun.
+    pub(super) begun: Round,
+    pub(super) since: Instant,
+}
+
+impl Plan {
+    pub(super) fn new(faults: &[Fault], hosted: &[AgentId], crash: Option<Round>) -> Self {
+        let is_own = |fault: &&Fault| hosted.contains(&AgentId(fault.peer.unwrap_or(fault.agent).min(fault.agent)));
+        let own = faults.iter().filter(is_own).cloned().collect();
+        Self { own, crash, begun: Round(0), since: Instant::now() }
+    }
+
+    /// What strikes as this round begins, after the last that began.
+    fn strikes(&mut self, round: Round) -> Vec<Fault> {
+        let now = self.begun.0..=round.0;
+        self.begun = round.next();
+        self.own.iter().filter(|fault| now.contains(&fault.round)).cloned().collect()
+    }
 }
 
 impl Observer for Watch<'_, '_> {
@@ -78,6 +108,19 @@ impl Observer for Watch<'_, '_> {
 
     fn before_round(&mut self, moment: &mut Moment<'_>) {
         self.recorder.before_round(moment);
+        let (task, round, value) = (moment.task, moment.round, self.plan.since.elapsed().as_secs_f64());
+        for fault in self.plan.strikes(round) {
+            let (agent, key) = (Some(AgentId(fault.agent)), fault.kind.key());
+            self.recorder.event(&Event { agent, task, round, key, of: fault.peer, value });
+        }
+        if self.plan.crash.is_some_and(|crash| crash <= round) {
+            self.recorder.make_visible();
+            Line::Crash(round).say();
+            // Whoever started this process kills it now; if nobody is there any more, it is asked to stop.
+            while !self.interrupt.is_asked() {
+                std::thread::sleep(SOON);
+            }
+        }
     }
 
     fn ended(&mut self, moment: &mut Moment<'_>) {

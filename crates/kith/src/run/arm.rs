@@ -1,18 +1,20 @@
 //! One arm, by whoever drives its rounds.
 
 use std::io::Read;
+use std::path::Path;
 
 use kith_core::{Round, TaskId};
+use kith_net::NetError;
 use kith_sim::SimError;
 
-use super::checkpoint::{Header, Holds};
+use super::checkpoint::{Header, Holds, Opened};
 use super::process::now;
 use super::recorder::{self, Recorder};
 use super::resume::Cut;
-use super::{CheckpointError, Display, Done, Driver, RunError, Running, Setup};
+use super::{CheckpointError, Display, Done, Driver, RoundDigests, RunError, Running, Setup};
 use crate::compose::{self, Parts, RunOptions};
 use crate::config::{ConfigError, ResolvedArm};
-use crate::processes::{self, AllLeft, Ended, Hosting, Launch, LaunchError, Launching, Leavings, Started};
+use crate::processes::{self, AllLeft, Ended, Hosting, Launch, LaunchError, Launching, Leavings, Resumed, Started};
 use crate::summary::ArmSummary;
 
 impl Running<'_> {
@@ -35,6 +37,10 @@ impl Running<'_> {
     fn here(&mut self, arm: &ResolvedArm, cut: Option<Cut>, hosting: Option<&Hosting>) -> Result<Done, RunError> {
         let display = Display::new(&arm.name, self.settings.talk);
         let (keeper, options, interrupt) = (self.keeper(arm), self.options(), self.interrupt.clone());
+        let keeper = match hosting {
+            Some(_) => keeper.holding(processes::states_of(arm, &self.loaded.experiment.checkpoint)),
+            None => keeper,
+        };
         self.logs.begin(&arm.name, cut.as_ref().map_or(Round(0), |cut| cut.opened.header.round));
         let started = hosting.map(|hosting| Started {
             hosting,
@@ -56,7 +62,6 @@ impl Running<'_> {
                 (Some(path), Some(opened))
             }
         };
-        let state = state.as_mut().map(|opened| opened as &mut dyn Read);
         let (setups, directory) = (&mut self.setups, &self.directory);
         let mut written = Ok(());
         let mut prepared = |parts: &Parts| {
@@ -64,8 +69,14 @@ impl Running<'_> {
             written = directory.write_compact("setup.json", setups);
         };
         let result = match &started {
-            None => Ok(compose::run_arm(arm, &self.search, options, state, &mut prepared, &mut recorder)),
-            Some(started) => processes::run_here(started, options, &mut prepared, &mut recorder),
+            None => {
+                let state = state.as_mut().map(|opened| opened as &mut dyn Read);
+                Ok(compose::run_arm(arm, &self.search, options, state, &mut prepared, &mut recorder))
+            }
+            Some(started) => {
+                let state = state.as_mut().map(|opened| whole(opened, path.as_deref())).transpose()?;
+                processes::run_here(started, options, state, &mut prepared, &mut recorder)
+            }
         };
         if let Some(error) = recorder.take_failure() {
             return Err(error);
@@ -83,9 +94,10 @@ impl Running<'_> {
                     }
                 };
                 let summary = ArmSummary::new(arm, &shown, &measured);
-                Ok(Done { summary, mean: shown.mean_parameters })
+                Ok(Done { summary, mean: shown.mean_parameters, left: None })
             }
-            (Err(compose::RunError::Run(SimError::State(error))), Some(path)) => {
+            (Err(compose::RunError::Run(SimError::State(error))), Some(path))
+            | (Err(compose::RunError::Net(NetError::State(error))), Some(path)) => {
                 Err(CheckpointError::State(error).at(path))
             }
             (Err(error), _) => Err(self.failed(arm, error)),
@@ -102,19 +114,25 @@ impl Running<'_> {
         }
     }
 
-    /// In processes that this one starts.
+    /// In processes that this one starts; those of a run that was cut go on from what they kept.
     fn elsewhere(&mut self, arm: &ResolvedArm, launching: &Launching) -> Result<Done, RunError> {
         let options = self.options();
         let launch = Launch {
             launching,
+            experiment: &self.loaded.experiment,
             arm,
             options: &options,
-            digests: self.settings.digests,
+            digests: if self.digests.is_some() { RoundDigests::Yes } else { RoundDigests::No },
             search: &self.search,
             directory: self.directory.path(),
             interrupt: &self.interrupt,
         };
-        let left = match launch.run(Display::new(&arm.name, self.settings.talk)) {
+        let display = Display::new(&arm.name, self.settings.talk);
+        let left = match &self.settings.resume {
+            None => launch.run(display),
+            Some(_) => launch.go_on(display),
+        };
+        let left = match left {
             Ok(left) => left,
             Err(LaunchError::Parts(error)) => return Err(self.failed(arm, error)),
             Err(LaunchError::Files(error)) => return Err(*error),
@@ -123,8 +141,7 @@ impl Running<'_> {
             }
         };
         let done = self.gathered(arm, &left)?;
-        left.forget_rows()?;
-        Ok(done)
+        Ok(Done { left: Some(left), ..done })
     }
 
     /// From what processes left before.
@@ -148,7 +165,7 @@ impl Running<'_> {
         self.lost.extend(gathered.lost.iter().cloned());
         self.keep_weights(arm, &gathered)?;
         let summary = ArmSummary::new(arm, &gathered.outcome, &gathered.measured);
-        Ok(Done { summary, mean: gathered.outcome.mean_parameters })
+        Ok(Done { summary, mean: gathered.outcome.mean_parameters, left: None })
     }
 
     /// Keeps the weights that agents ended with, for `kith export`.
@@ -181,4 +198,12 @@ impl Running<'_> {
             mean.chain(rows).try_for_each(|row| tape.row(&mut row.clone()))
         })
     }
+}
+
+/// What a checkpoint holds.
+fn whole(opened: &mut Opened, path: Option<&Path>) -> Result<Resumed, RunError> {
+    let mut bytes = Vec::new();
+    let read = opened.read_to_end(&mut bytes).map_err(CheckpointError::io("read the checkpoint"));
+    read.map_err(|error| error.at(path.unwrap_or(Path::new(""))))?;
+    Ok(Resumed { round: opened.header.round, bytes })
 }

@@ -109,15 +109,10 @@ impl Manifest {
 
     /// Notes that processes do the rounds. Lost frames and processes aside, they come to the simulator's bits.
     pub(crate) fn note_driver(&mut self, driver: &Driver, arm: Option<&ResolvedArm>) {
-        self.processes = match driver {
-            Driver::Simulator => return,
-            Driver::Hosted(hosting) => vec![hosting.agents.clone()],
-            Driver::Left(left) => left.cohorts(),
-            Driver::Processes(launching) => arm.map(|arm| launching.cohorts(arm)).unwrap_or_default(),
+        self.processes = driver.processes(arm);
+        if self.processes.is_empty() {
+            return;
         }
-        .into_iter()
-        .map(|agents| agents.into_iter().map(|agent| agent.0).collect())
-        .collect();
         if self.grade == "D0" {
             self.grade = "D1".to_owned();
         }

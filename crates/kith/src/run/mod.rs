@@ -4,6 +4,8 @@ mod arm;
 mod checkpoint;
 mod digests;
 mod directory;
+mod driver;
+mod error;
 mod export;
 mod lock;
 mod logs;
@@ -18,14 +20,15 @@ use std::path::{Path, PathBuf};
 
 use kith_core::Digest;
 use kith_data::SearchPath;
-use thiserror::Error;
 
 pub use checkpoint::CheckpointError;
-pub(crate) use checkpoint::forget as forget_checkpoints;
+pub(crate) use checkpoint::{Header, Keeper as Checkpoints, forget as forget_checkpoints};
 pub use digests::RoundDigests;
 pub(crate) use digests::{DIGESTS, DigestFile, DigestLine};
 pub use directory::Manifest;
 pub(crate) use directory::{Metrics, RunDirectory};
+pub use driver::{Driver, Resumable};
+pub use error::RunError;
 pub use export::{ExportError, Exported, export};
 pub use lock::Owner;
 pub(crate) use lock::{claim, holder};
@@ -34,15 +37,14 @@ pub use progress::Talk;
 pub(crate) use progress::{Display, ProgressLine, Voice};
 pub(crate) use recorder::Recorder;
 pub use resume::ResumeError;
+pub(crate) use resume::state;
 pub(crate) use tables::overview;
 
-use crate::compose;
-use crate::config::{ConfigError, FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
+use crate::config::{FileExpectations, Loaded, ResolvedArm, Setting, Verdict, judge};
 use crate::device::OpenDevice;
-use crate::processes::{Hosting, Launching, Leavings, ProcessError, Reports};
-use crate::report::{self, ReportError};
+use crate::processes::{self, AllLeft};
+use crate::report;
 use crate::summary::{ArmSummary, Summary};
-use checkpoint::Keeper;
 use logs::Logs;
 use recorder::Identity;
 use resume::{Cut, Found};
@@ -71,19 +73,6 @@ pub struct Settings {
     pub driver: Driver,
 }
 
-/// Who drives the rounds of a run. On the CPU results do not depend on it.
-#[derive(Clone)]
-pub enum Driver {
-    /// The simulator, all agents in this process.
-    Simulator,
-    /// The network, some agents in this process.
-    Hosted(Box<Hosting>),
-    /// The network, all agents in processes that this one starts.
-    Processes(Launching),
-    /// The network did already: what processes left is put together.
-    Left(Leavings),
-}
-
 /// The place of a run in a sweep.
 #[derive(Clone, Debug)]
 pub struct SweepPlace {
@@ -110,95 +99,6 @@ pub struct Report {
     pub resumable: Resumable,
 }
 
-/// Whether a run that was stopped can be gone on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resumable {
-    /// With `--resume`.
-    Yes,
-    /// Its processes keep no state.
-    No,
-}
-
-/// Why a run failed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The run directory cannot be written.
-    #[error("cannot {operation} {}: {source}; choose another place with --out DIR", .path.display())]
-    Output {
-        /// What was tried.
-        operation: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The experiment cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The figures cannot be drawn.
-    #[error(transparent)]
-    Figures(#[from] ReportError),
-    /// An arm failed. Arms before it are in the run directory.
-    #[error("arm `{arm}`: {source}")]
-    Arm {
-        /// The arm.
-        arm: String,
-        /// Why.
-        source: compose::RunError,
-    },
-    /// The processes of an arm failed.
-    #[error("arm `{arm}`: {source}")]
-    Processes {
-        /// The arm.
-        arm: String,
-        /// Why.
-        source: ProcessError,
-    },
-    /// A process cannot show how it stands.
-    #[error("cannot listen at {address} for --metrics-addr: {source}")]
-    Endpoint {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A process is to begin where another run lies.
-    #[error("{} holds a run already; choose another place with --out DIR", .directory.display())]
-    Taken {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// A checkpoint cannot be written, or not be used.
-    #[error("{}: {source}", .path.display())]
-    Checkpoint {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Why.
-        source: Box<CheckpointError>,
-    },
-    /// A run directory cannot be gone on with. Nothing in it was changed.
-    #[error("{}: {source}", .directory.display())]
-    Resume {
-        /// The run directory.
-        directory: PathBuf,
-        /// Why.
-        source: ResumeError,
-    },
-    /// Another process writes to the run directory.
-    #[error("another process is running in {}", .directory.display())]
-    Busy {
-        /// The run directory.
-        directory: PathBuf,
-    },
-}
-
-impl RunError {
-    pub(crate) fn output(operation: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::Output { operation, path: path.to_owned(), source }
-    }
-}
-
 /// What the arms share while they run.
 struct Running<'a> {
     loaded: &'a Loaded,
@@ -222,6 +122,8 @@ struct Done {
     summary: ArmSummary,
     /// The mean of its agents' parameters.
     mean: Vec<f32>,
+    /// The processes that did it, whose state is of no use once this is written.
+    left: Option<AllLeft>,
 }
 
 /// Runs every arm in order, or those that a resumed run has left. Ctrl-C stops after the round under way, and what was
@@ -234,7 +136,7 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     let (mut running, mut manifest, cut) = match &settings.resume {
         None => Running::begin(loaded, settings, hash)?,
         Some(directory) => {
-            let found = resume::find(directory, &loaded.experiment, &hash)?;
+            let found = resume::find(directory, &loaded.experiment, &hash, &settings.driver)?;
             Running::go_on(loaded, settings, hash, found)
         }
     };
@@ -255,7 +157,7 @@ pub fn run(loaded: &Loaded, settings: &Settings) -> Result<Report, RunError> {
     let Running { summary, lost, directory, .. } = running;
     let verdicts = verdicts(loaded, &summary);
     let file_expectations = loaded.file_expectations();
-    let resumable = if matches!(settings.driver, Driver::Simulator) { Resumable::Yes } else { Resumable::No };
+    let resumable = settings.driver.resumable();
     Ok(Report { summary, verdicts, file_expectations, directory: directory.path().to_owned(), lost, resumable })
 }
 
@@ -326,49 +228,67 @@ impl<'a> Running<'a> {
     /// there is something to write all the same.
     fn arms(&mut self, mut cut: Option<Cut>) -> Result<Option<RunError>, RunError> {
         let loaded = self.loaded;
-        self.digests = DigestFile::create(self.directory.path(), self.settings.digests)?;
+        self.digests = self.digest_file(cut.as_ref())?;
         self.logs = Logs::open(self.directory.path(), &loaded.experiment.output.log, self.metrics.bytes())?;
         for arm in loaded.experiment.arms.iter().skip(self.summary.arms.len()) {
             if self.interrupt.is_asked() {
                 self.summary.stopped = true;
                 break;
             }
-            match self.arm(arm, cut.take()) {
+            let left = match self.arm(arm, cut.take()) {
                 Ok(done) => self.add(done),
-                Err(error) if self.settings.resume.is_some() && self.metrics.is_untouched() => return Err(error),
-                Err(error) if self.metrics.is_empty() => {
+                Err(error) if self.settings.resume.is_some() && self.metrics.is_untouched() => {
+                    return Err(error.kept_in(self.directory.path()));
+                }
+                Err(error) if self.metrics.is_empty() && !processes::kept_state(self.directory.path()) => {
                     self.directory.discard();
                     return Err(error);
                 }
                 Err(error) => {
                     self.summary.stopped = true;
-                    return Ok(Some(error));
+                    return Ok(Some(error.kept_in(self.directory.path())));
                 }
-            }
+            };
             // After every arm, so that a later failure costs only its own arm.
             self.metrics.flush()?;
+            self.digests.as_mut().map_or(Ok(()), DigestFile::flush)?;
             self.directory.write_json("summary.json", &self.summary)?;
             if !self.summary.stopped {
-                self.keeper(arm).close()?;
+                // Others may have to go back, and this process with them, until somebody has put the run together.
+                if !self.settings.driver.has_parent() {
+                    self.keeper(arm).close()?;
+                }
+                left.map_or(Ok(()), |left| left.forget())?;
             }
         }
         Ok(None)
     }
 
-    fn add(&mut self, done: Done) {
-        let Done { mut summary, mean } = done;
+    /// Where digests go: of a run that goes on, where they went.
+    fn digest_file(&self, cut: Option<&Cut>) -> Result<Option<DigestFile>, RunError> {
+        let directory = self.directory.path();
+        if self.settings.resume.is_none() {
+            return DigestFile::create(directory, self.settings.digests);
+        }
+        let finished: Vec<&str> = self.summary.arms.iter().map(|arm| arm.arm.as_str()).collect();
+        let cut = cut.map(|cut| (cut.opened.header.arm.as_str(), cut.opened.header.round));
+        DigestFile::go_on(directory, &finished, cut)
+    }
+
+    fn add(&mut self, done: Done) -> Option<AllLeft> {
+        let Done { mut summary, mean, left } = done;
         summary.parameter_difference = self.first.as_ref().and_then(|first| relative_difference(&mean, first));
         self.first.get_or_insert(mean);
         self.summary.stopped |= summary.stopped;
         self.summary.arms.push(summary);
+        left
     }
 
     fn write_results(&mut self) -> Result<(), RunError> {
         self.metrics.flush()?;
         self.digests.as_mut().map_or(Ok(()), DigestFile::flush)?;
         self.directory.write_json("summary.json", &self.summary)?;
-        if matches!(&self.settings.driver, Driver::Hosted(hosting) if hosting.reports == Reports::Parent) {
-            // Whoever started this process draws all agents.
+        if self.settings.driver.has_parent() || self.metrics.is_empty() {
             return Ok(());
         }
         let directory = &self.directory;
@@ -378,8 +298,8 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn keeper(&self, arm: &ResolvedArm) -> Keeper {
-        Keeper::new(self.directory.path(), &arm.name, &self.loaded.experiment.checkpoint)
+    fn keeper(&self, arm: &ResolvedArm) -> Checkpoints {
+        Checkpoints::new(self.directory.path(), &arm.name, &self.loaded.experiment.checkpoint)
     }
 }
 

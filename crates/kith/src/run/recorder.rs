@@ -127,6 +127,7 @@ impl<'a> Recorder<'a> {
         let now = Instant::now();
         self.end_phase(now);
         self.logs.settle();
+        self.digests.as_mut().map_or(Ok(()), |digests| digests.sync())?;
         let header = Header {
             kith_version: env!("CARGO_PKG_VERSION").to_owned(),
             experiment: self.identity.experiment.clone(),
@@ -156,6 +157,9 @@ impl<'a> Recorder<'a> {
         self.flushed = Instant::now();
         self.metrics.make_visible();
         self.logs.flush();
+        if let (Some(digests), None) = (&mut self.digests, &self.failed) {
+            self.failed = digests.flush().err();
+        }
     }
 
     /// What went wrong with a checkpoint.

@@ -4,17 +4,18 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use kith_core::Digest;
+use kith_core::{AgentId, Digest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::RunError;
 use super::checkpoint::{CheckpointError, Header, Holds, Keeper, Opened};
 use super::directory::{Manifest, Metrics, RunDirectory};
 use super::setup::Setups;
+use super::{Driver, RunError};
 use crate::config::{CheckpointSpec, Experiment};
-use crate::summary::Summary;
+use crate::processes::ids;
+use crate::summary::{ArmSummary, Summary};
 
 /// Why a run directory cannot be gone on with.
 #[derive(Debug, Error)]
@@ -48,6 +49,16 @@ pub enum ResumeError {
         /// This one.
         expected: String,
         /// The manifest's.
+        found: String,
+    },
+    /// The run is one of other processes, or of none.
+    #[error(
+        "it holds a run of {found}, and this would go on with one of {expected}; accepted: the command that began it"
+    )]
+    Processes {
+        /// What would go on.
+        expected: String,
+        /// What began.
         found: String,
     },
     /// The metrics are not those that the checkpoint was written beside.
@@ -84,7 +95,7 @@ pub(super) struct Found {
 }
 
 /// Looks into a run directory. Changes nothing in it.
-pub(super) fn find(path: &Path, experiment: &Experiment, hash: &Digest) -> Result<Found, RunError> {
+pub(super) fn find(path: &Path, experiment: &Experiment, hash: &Digest, driver: &Driver) -> Result<Found, RunError> {
     let at = |source| RunError::Resume { directory: path.to_owned(), source };
     let (manifest, mut summary) = manifest_and_summary(path)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -94,9 +105,17 @@ pub(super) fn find(path: &Path, experiment: &Experiment, hash: &Digest) -> Resul
     if manifest.experiment_hash != *hash {
         return Err(at(ResumeError::Experiment { expected: *hash, found: manifest.experiment_hash }));
     }
+    let expected = driver.processes(experiment.arms.first());
+    if manifest.processes != expected {
+        let (expected, found) = (described(&expected), described(&manifest.processes));
+        return Err(at(ResumeError::Processes { expected, found }));
+    }
     let directory = RunDirectory::existing(path);
     let mut metrics = directory.metrics_again()?;
-    let done = summary.arms.iter().take_while(|arm| !arm.stopped).count();
+    // A process that came to its end goes back, too, where the others have to.
+    let pinned = driver.begins_after();
+    let finished = |arm: &&ArmSummary| !arm.stopped && pinned.is_none();
+    let done = summary.arms.iter().take_while(finished).count();
     summary.arms.truncate(done);
     summary.stopped = false;
     if summary.arms.iter().zip(&experiment.arms).any(|(done, arm)| done.arm != arm.name) {
@@ -104,7 +123,7 @@ pub(super) fn find(path: &Path, experiment: &Experiment, hash: &Digest) -> Resul
         return Err(at(ResumeError::File { file: "summary.json", reason }));
     }
     let opened = match experiment.arms.get(done) {
-        Some(arm) => newest(path, &arm.name, &experiment.checkpoint, hash)?,
+        Some(arm) => state(path, &arm.name, &experiment.checkpoint, hash, pinned)?,
         None => None,
     };
     let position = opened.as_ref().map(|(_, opened)| opened.header.metrics_bytes);
@@ -112,7 +131,15 @@ pub(super) fn find(path: &Path, experiment: &Experiment, hash: &Digest) -> Resul
     let end = end_of_metrics(&directory.metrics_path(), position, &finished).map_err(at)?;
     metrics.go_on_after(end);
     let first = match (summary.arms.first(), done < experiment.arms.len()) {
-        (Some(arm), true) => Some(mean_weights(path, &arm.arm, &experiment.checkpoint, hash)?),
+        (Some(arm), true) => match mean_weights(path, &arm.arm, &experiment.checkpoint, hash) {
+            // Where a process died, nobody has the weights of all.
+            Err(RunError::Checkpoint { source, .. })
+                if matches!((&*source, driver), (CheckpointError::Missing { .. }, Driver::Processes(_))) =>
+            {
+                None
+            }
+            read => Some(read?),
+        },
         _ => None,
     };
     let setups = read_json(path, "setup.json").map_err(at)?.unwrap_or_default();
@@ -138,9 +165,25 @@ fn read_json<T: DeserializeOwned>(folder: &Path, file: &'static str) -> Result<O
     }
 }
 
-/// The newest state of an arm.
-fn newest(run: &Path, arm: &str, spec: &CheckpointSpec, hash: &Digest) -> Result<Option<(PathBuf, Opened)>, RunError> {
-    let Some((path, opened)) = Keeper::new(run, arm, spec).newest()? else { return Ok(None) };
+/// Who drives a run, in words.
+fn described(processes: &[Vec<u32>]) -> String {
+    let agents = |hosted: &[u32]| ids(&hosted.iter().copied().map(AgentId).collect::<Vec<_>>());
+    match processes {
+        [] => "`kith run`".to_owned(),
+        [one] => format!("the process of agents {}", agents(one)),
+        [first, ..] => format!("{} processes, the first of agents {}", processes.len(), agents(first)),
+    }
+}
+
+/// The state of an arm after so many rounds, or its newest.
+pub(crate) fn state(
+    run: &Path,
+    arm: &str,
+    spec: &CheckpointSpec,
+    hash: &Digest,
+    rounds: Option<u64>,
+) -> Result<Option<(PathBuf, Opened)>, RunError> {
+    let Some((path, opened)) = Keeper::new(run, arm, spec).state(rounds)? else { return Ok(None) };
     match check(&opened.header, Holds::State, arm, hash) {
         Ok(()) => Ok(Some((path, opened))),
         Err(error) => Err(error.at(path)),

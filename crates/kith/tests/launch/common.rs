@@ -127,9 +127,21 @@ pub(crate) fn signal(name: &str, pid: u64) {
     assert!(status.success(), "kill -{name} {pid}");
 }
 
-/// The process of a launched run that hosts agent `place`.
-pub(crate) fn pid(directory: &Path, place: usize) -> u64 {
-    let status = json(&directory.join(format!("processes/d-psgd/{place}/status.json")));
+/// What `--digests` left.
+pub(crate) fn digests(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("digests.jsonl")).expect("it is there")
+}
+
+/// The first line in which two runs' digests differ.
+pub(crate) fn difference(one: &Path, other: &Path) -> Option<(String, String)> {
+    let (one, other) = (digests(one), digests(other));
+    let found = one.lines().zip(other.lines()).find(|(one, other)| one != other);
+    found.map(|(one, other)| (one.to_owned(), other.to_owned()))
+}
+
+/// A process of an arm of a launched run.
+pub(crate) fn pid(directory: &Path, arm: &str, place: usize) -> u64 {
+    let status = json(&directory.join(format!("processes/{arm}/{place}/status.json")));
     status["pid"].as_u64().expect("a process has a number")
 }
 

@@ -2,16 +2,17 @@
 
 #![cfg(unix)]
 
+mod again;
 mod agents;
 mod clusters;
 mod common;
+mod planned;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use common::{LONG, LONGER, Running, THREE, json, kith, metrics, pid, run_directory, signal, text, workplace};
+use common::{LONG, LONGER, Running, THREE, digests, json, kith, metrics, pid, run_directory, signal, text, workplace};
 
 #[test]
 fn processes_on_loopback_have_the_bits_and_bytes_of_the_simulator() {
@@ -27,7 +28,6 @@ fn processes_on_loopback_have_the_bits_and_bytes_of_the_simulator() {
         let launched: Value = serde_json::from_slice(&launched.stdout).expect("it is JSON");
         let directory = run_directory(&folder.path().join(out));
         assert_eq!(launched, json(&directory.join("summary.json")));
-        let digests = |directory: &Path| std::fs::read_to_string(directory.join("digests.jsonl")).expect("it is there");
         assert_eq!(digests(&directory), digests(&expected), "{each} agents a process");
         // Two tasks of 12 rounds, six agents, three arms; consensus rounds of the one with a memory.
         assert_eq!(digests(&directory).lines().count(), 6 * (3 * 24 + 2 * 2));
@@ -73,7 +73,7 @@ fn others_go_on_when_a_process_is_killed() {
     launch.hear("task 2/3");
     let directory = run_directory(&folder.path().join("out"));
     let killed = Instant::now();
-    signal("KILL", pid(&directory, 3));
+    signal("KILL", pid(&directory, "d-psgd", 3));
     launch.hear("process 3 (agent 3) ended with signal: 9");
     let (code, words) = launch.end();
     // A connection that breaks is seen at once: nobody waited for the deadline of a minute.
@@ -98,7 +98,7 @@ fn others_go_on_while_a_process_stands_still_and_it_comes_to_the_end_too() {
     let mut launch = Running::start(folder.path(), &arguments);
     launch.hear("task 2/3");
     let directory = run_directory(&folder.path().join("out"));
-    let stopped = pid(&directory, 2);
+    let stopped = pid(&directory, "d-psgd", 2);
     signal("STOP", stopped);
     let status = || json(&directory.join("processes/d-psgd/0/status.json"));
     let round = || status()["round"].as_u64().expect("a number");

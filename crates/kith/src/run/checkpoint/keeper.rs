@@ -12,6 +12,11 @@ use kith_core::{Tape, TapeError};
 const FOLDER: &str = "checkpoints";
 const WEIGHTS: &str = "final.kith";
 
+/// The file of the state after so many rounds: names sort by round.
+fn name(rounds: u64) -> String {
+    format!("round-{rounds:012}.kith")
+}
+
 /// Removes all checkpoints of a run directory: for a run that begins anew in it.
 pub(crate) fn forget(run: &Path) -> Result<(), RunError> {
     let folder = run.join(FOLDER);
@@ -26,13 +31,21 @@ pub(crate) fn forget(run: &Path) -> Result<(), RunError> {
 pub(crate) struct Keeper {
     folder: PathBuf,
     spec: CheckpointSpec,
+    /// How many states stay while the arm runs.
+    states: usize,
     /// Rounds done at the last checkpoint.
     last: u64,
 }
 
 impl Keeper {
     pub(crate) fn new(run: &Path, arm: &str, spec: &CheckpointSpec) -> Self {
-        Self { folder: run.join(FOLDER).join(arm), spec: spec.clone(), last: 0 }
+        Self { folder: run.join(FOLDER).join(arm), spec: spec.clone(), states: spec.keep, last: 0 }
+    }
+
+    /// As it is, but that at least so many states stay while the arm runs.
+    pub(crate) fn holding(mut self, states: usize) -> Self {
+        self.states = self.states.max(states);
+        self
     }
 
     /// Whether anything is kept at all.
@@ -51,15 +64,18 @@ impl Keeper {
         self.last = rounds;
     }
 
-    /// Writes state, then forgets what is older than wanted.
+    /// Writes state, then forgets what is older than wanted. What was kept of rounds that are being done again is forgotten first.
     pub(crate) fn save(
         &mut self,
         header: &Header,
         record: &mut dyn FnMut(&mut Tape<'_>) -> Result<(), TapeError>,
     ) -> Result<(), RunError> {
-        self.write(&format!("round-{:012}.kith", header.rounds), header, record)?;
+        for rounds in self.rounds()?.into_iter().filter(|rounds| *rounds > self.last) {
+            self.remove(rounds)?;
+        }
+        self.write(&name(header.rounds), header, record)?;
         self.last = header.rounds;
-        self.prune(self.spec.keep)
+        self.prune(self.states)
     }
 
     /// Writes the weights of an arm that ended.
@@ -88,37 +104,45 @@ impl Keeper {
     }
 
     fn prune(&self, keep: usize) -> Result<(), RunError> {
-        let old = self.states()?;
-        for path in old.iter().rev().skip(keep) {
-            fs::remove_file(path).map_err(|source| RunError::output("remove", path, source))?;
-        }
-        Ok(())
+        self.rounds()?.into_iter().rev().skip(keep).try_for_each(|rounds| self.remove(rounds))
     }
 
-    /// Checkpoints that an arm can go on from, oldest first: names sort by round.
-    fn states(&self) -> Result<Vec<PathBuf>, RunError> {
+    fn remove(&self, rounds: u64) -> Result<(), RunError> {
+        let path = self.folder.join(name(rounds));
+        fs::remove_file(&path).map_err(|source| RunError::output("remove", &path, source))
+    }
+
+    /// After how many rounds there is state that the arm can go on from, ascending.
+    pub(crate) fn rounds(&self) -> Result<Vec<u64>, RunError> {
         let failed = |source| RunError::output("list", &self.folder, source);
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             result => result.map_err(failed)?,
         };
-        let mut states = Vec::new();
+        let mut all = Vec::new();
         for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(name) = name.to_str()
-                && name.starts_with("round-")
-                && name.ends_with(".kith")
-            {
-                states.push(self.folder.join(name));
-            }
+            let file = entry.map_err(failed)?.file_name();
+            let digits = file.to_str().and_then(|text| text.strip_prefix("round-")?.strip_suffix(".kith"));
+            let rounds = digits.and_then(|digits| digits.parse().ok());
+            // What has another form is not ours.
+            all.extend(rounds.filter(|rounds| file == *name(*rounds)));
         }
-        states.sort();
-        Ok(states)
+        all.sort_unstable();
+        Ok(all)
     }
 
-    /// The newest checkpoint that the arm can go on from, with its path; none where it was cut before the first.
-    pub(crate) fn newest(&self) -> Result<Option<(PathBuf, Opened)>, RunError> {
-        let Some(path) = self.states()?.pop() else { return Ok(None) };
+    /// Whether there is state of any arm in a run directory.
+    pub(crate) fn any_state(run: &Path) -> bool {
+        let arms = fs::read_dir(run.join(FOLDER)).into_iter().flatten().filter_map(Result::ok);
+        let of = |folder| Self { folder, spec: CheckpointSpec::default(), states: 0, last: 0 };
+        arms.into_iter().any(|arm| of(arm.path()).rounds().is_ok_and(|rounds| !rounds.is_empty()))
+    }
+
+    /// The state after so many rounds, or the newest, with its path; none where the arm was cut before the first.
+    pub(crate) fn state(&self, rounds: Option<u64>) -> Result<Option<(PathBuf, Opened)>, RunError> {
+        let newest = if rounds.is_none() { self.rounds()?.pop() } else { None };
+        let Some(rounds) = rounds.or(newest) else { return Ok(None) };
+        let path = self.folder.join(name(rounds));
         match Opened::read(&path) {
             Ok(opened) => Ok(Some((path, opened))),
             Err(error) => Err(error.at(path)),
