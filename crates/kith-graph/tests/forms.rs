@@ -71,7 +71,7 @@ fn files_that_cannot_be_used_are_named() {
         (from_file("gone.toml"), vec!["gone.toml", "cannot read"]),
         (from_file("typo.toml"), vec!["typo.toml", "line 2", "`agents`"]),
         (from_file("nested.toml"), vec!["nested.toml", "names another file", "typo.toml"]),
-        (Spec { agents: Some(5), ..from_file("typo.toml") }, vec!["key `agents`", "only `weights`"]),
+        (Spec { agents: Some(5), ..from_file("typo.toml") }, vec!["key `agents`", "only `tree` and `weights`"]),
     ];
     for (spec, parts) in table {
         let said = spec.resolve_file(&folder).expect_err("a refusal").to_string();

@@ -157,11 +157,11 @@ fn processes_end_when_the_one_that_started_them_is_killed() {
     let began = Instant::now();
     for place in 0..4 {
         let status = directory.join(format!("processes/d-psgd/{place}/status.json"));
-        while json(&status)["stage"] == "running" {
-            assert!(began.elapsed() < LONG, "process {place} goes on alone");
+        // It may say `starting` yet: the file is written now and then.
+        while json(&status)["stage"] != "stopped" {
+            assert!(began.elapsed() < LONG, "process {place} goes on alone: {}", json(&status)["stage"]);
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert_eq!(json(&status)["stage"], "stopped");
     }
 }
 
