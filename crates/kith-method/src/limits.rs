@@ -48,8 +48,10 @@ impl Exchange {
     /// Why not.
     pub fn several_steps(&self) -> Result<(), &'static str> {
         match self.kind {
-            ExchangeKind::NeighbourGradients => Err("gradients across edges belong to the models that were exchanged, \
-                 and after the first of several steps agents are elsewhere"),
+            ExchangeKind::NeighbourGradients => {
+                Err("gradients across edges belong to the models that were exchanged, \
+                 and after the first of several steps agents are elsewhere")
+            }
             ExchangeKind::NeighbourFeatures if self.data_variant_strength.unwrap_or(0.0) > 0.0 => {
                 Err("means of classes are of the neighbours' features of one minibatch, and a second step has another")
             }
@@ -70,10 +72,9 @@ impl Exchange {
     /// Why not.
     pub fn changing_neighbours(&self) -> Result<(), &'static str> {
         match self.kind {
-            ExchangeKind::None
-            | ExchangeKind::Model
-            | ExchangeKind::NeighbourFeatures
-            | ExchangeKind::PushSum => Ok(()),
+            ExchangeKind::None | ExchangeKind::Model | ExchangeKind::NeighbourFeatures | ExchangeKind::PushSum => {
+                Ok(())
+            }
             ExchangeKind::Difference if self.order == Order::MixThenSend => {
                 Err("what this order mixes was sent in the round before, to other neighbours")
             }

@@ -275,13 +275,7 @@ impl<E: Engine> Cohort<E> {
     }
 
     /// The chain on gradients that did not come from one visit, and `x ← x − η g`.
-    pub(super) fn follow_rows(
-        &mut self,
-        agents: &[AgentId],
-        gradient: &mut E::Block,
-        learning_rate: f32,
-        turn: Turn,
-    ) {
+    pub(super) fn follow_rows(&mut self, agents: &[AgentId], gradient: &mut E::Block, learning_rate: f32, turn: Turn) {
         let buffer = self.buffer().map(|(buffer, _)| buffer);
         let mut bench = Bench(Vec::new());
         let (row, mean) = (bench.add(&mut self.whole), bench.add(gradient));
