@@ -4,8 +4,8 @@ mod common;
 
 use common::Small;
 use kith_core::Schedule;
-use kith_method::Preset;
-use kith_sim::{Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
+use kith_method::{ExchangeKind, Loss, Preset};
+use kith_sim::{Checked, Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
 
 fn run(small: &Small) -> Outcome {
     small.run().expect("the run and its checks succeed").0
@@ -31,6 +31,25 @@ fn the_same_seed_gives_the_same_bits_on_one_thread_on_two_and_again() {
         assert_eq!(one.trace_digest, two.trace_digest);
         let other = run(&Small { seed: 2, ..Small::new(preset) });
         assert_ne!(one.parameter_digest, other.parameter_digest, "{preset:?} with another seed");
+    }
+}
+
+/// With checkers mixing waits until all have made their steps; without, rows of a ring are mixed on the way.
+#[test]
+fn mixing_along_with_steps_is_the_same_bits_as_mixing_after_them() {
+    let tracking = Preset::ALL.into_iter().filter(|preset| preset.parts().exchange.tracking.is_some());
+    for preset in
+        [Preset::DPsgd, Preset::DPsgdCta, Preset::QgDsgdmN, Preset::D2, Preset::Codec].into_iter().chain(tracking)
+    {
+        for (threads, evaluate_every) in [(1, None), (2, Some(1))] {
+            let mut small = Small { graph: "ring:9", threads, ..Small::new(preset) };
+            small.train.rounds_per_task = Some(10);
+            small.train.evaluate_every = evaluate_every;
+            let apart = run(&small);
+            let along = run(&Small { checked: Checked::No, ..small });
+            assert_eq!(along.parameter_digest, apart.parameter_digest, "{preset:?}, {threads} threads");
+            assert_eq!(along.accuracy_per_agent, apart.accuracy_per_agent, "{preset:?}, {threads} threads");
+        }
     }
 }
 
@@ -103,7 +122,7 @@ fn one_agent_alone_is_the_centralised_method_whatever_is_exchanged() {
 fn model_and_difference_exchange_agree_up_to_rounding() {
     let mut difference = Small::new(Preset::CodecFull);
     let mut model = Small::new(Preset::CodecFull);
-    model.parts.exchange.kind = kith_method::ExchangeKind::Model;
+    model.parts.exchange.kind = ExchangeKind::Model;
     for small in [&mut difference, &mut model] {
         small.tasks = 2;
     }
@@ -198,23 +217,24 @@ fn still(preset: Preset, rounds: u64) -> Small {
     if let Some(memory) = &mut small.parts.memory {
         memory.consensus_rounds = 0;
     }
+    if let Some(consolidation) = &mut small.parts.continual.consolidation {
+        consolidation.consensus_rounds = 0;
+    }
     small
+}
+
+/// Every method that sends something and says that lost frames become this of it. That the others are refused, each with its
+/// reason, is a test of `kith check`.
+fn under_loss(loss: Loss) -> impl Iterator<Item = Preset> {
+    let sends = |preset: &Preset| preset.parts().exchange.kind != ExchangeKind::None;
+    Preset::ALL.into_iter().filter(sends).filter(move |preset| preset.parts().exchange.loss() == loss)
 }
 
 #[test]
 fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
-    let methods = [
-        Preset::DPsgd,
-        Preset::Codec,
-        Preset::DPsgdCta,
-        Preset::Ngc,
-        Preset::GradientTracking,
-        Preset::DeepSqueeze,
-        Preset::Choco,
-        Preset::CompQSaddle,
-        Preset::CompCodec,
-    ];
-    for preset in methods {
+    let mut methods = 0;
+    for preset in under_loss(Loss::Settles) {
+        methods += 1;
         for (loss, latency_ms, deadline_ms) in [(0.3, 0.0, 3.0), (0.3, 2.5, 9.0), (0.6, 0.3, 2.0), (0.3, 5.0, 4.0)] {
             let start = still(preset, 1);
             let (_, at_start) = start.run().expect("one round");
@@ -229,6 +249,48 @@ fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
             assert!(gap < 1e-6, "{preset:?} loss {loss} latency {latency_ms}: the mean moved by {gap:e}");
         }
     }
+    assert!(methods >= 30, "{methods}");
+}
+
+#[test]
+fn methods_that_keep_no_mean_learn_beside_neighbours_that_are_not_heard() {
+    for preset in under_loss(Loss::Absent) {
+        let with = |loss| {
+            let mut small = Small { tasks: 1, ..Small::new(preset) };
+            small.train = TrainSpec { rounds_per_task: Some(200), learning_rate: 0.02.into(), ..small.train };
+            small.links = LinkSpec { loss, deadline_ms: 3.0, retransmit_ms: 1.0, ..LinkSpec::default() };
+            run(&small)
+        };
+        let accuracy =
+            |outcome: &Outcome| outcome.accuracy_per_agent.iter().map(|agent| agent[0][0]).sum::<f64>() / 5.0;
+        let (clean, lossy) = (with(0.0), with(0.3));
+        assert!(lossy.missed_exchanges > 100, "{preset:?}: {}", lossy.missed_exchanges);
+        let gap = (accuracy(&clean) - accuracy(&lossy)).abs();
+        assert!(gap < 0.1, "{preset:?}: {} with loss, {} without", accuracy(&lossy), accuracy(&clean));
+    }
+}
+
+#[test]
+fn gossiped_importances_keep_their_mean_where_frames_are_lost_and_settle_in_the_next_task() {
+    let importances = |rules: Vec<LinkRule>| {
+        let mut small = Small { tasks: 2, ..still(Preset::DEwc, 20) };
+        small.train.same_start = true;
+        small.parts.continual.consolidation.as_mut().expect("there is one").consensus_rounds = 10;
+        small.links = LinkSpec { deadline_ms: 3.0, retransmit_ms: 1.0, rules, ..LinkSpec::default() };
+        let (outcome, cohort) = small.run().expect("it ends");
+        let row = |agent| cohort.importance_row(kith_core::AgentId(agent)).expect("it keeps some");
+        let rows: Vec<Vec<f32>> = (0..5).map(row).collect();
+        let mean = |place: usize| rows.iter().map(|row| f64::from(row[place])).sum::<f64>() / 5.0;
+        (outcome.missed_exchanges, (0..rows[0].len()).map(mean).collect::<Vec<f64>>())
+    };
+    let (missed, clean) = importances(Vec::new());
+    assert_eq!(missed, 0);
+    let rule = LinkRule { first_round: Some(20), last_round: Some(29), loss: Some(0.6), ..LinkRule::default() };
+    let (missed, lossy) = importances(vec![rule]);
+    assert!(missed > 10, "{missed}");
+    let largest = clean.iter().fold(0.0, |most, value| f64::max(most, *value));
+    let gap = largest_gap(&clean, &lossy) / largest;
+    assert!(largest > 0.0 && gap < 1e-5, "the mean of importances moved by a share of {gap:e}");
 }
 
 #[test]
@@ -248,10 +310,10 @@ fn a_straggler_is_caught_up_with_and_nothing_is_lost_from_the_mean() {
 
 #[test]
 fn the_mean_of_the_living_stays_when_an_agent_is_killed() {
-    for preset in [Preset::DPsgd, Preset::Ngc, Preset::GradientTracking, Preset::DeepSqueeze, Preset::Choco] {
+    for preset in under_loss(Loss::Settles) {
         let crash = Fault { kind: FaultKind::Crash, round: 5, agent: 2, peer: None, factor: None };
         let living = [0, 1, 3, 4];
-        // A round of neighbour gradients is two to the fault plan.
+        // Legs are rounds to the fault plan.
         let crash = Fault { round: crash.round * preset.parts().legs().len() as u64, ..crash };
         let (_, at_death) = still(preset, 5).run().expect("up to its death");
         let (_, at_end) = Small { faults: vec![crash], ..still(preset, 60) }.run().expect("beyond");
@@ -389,7 +451,7 @@ fn on_a_directed_ring_agents_learn_and_send_half_as_much() {
 fn decentralized() -> impl Iterator<Item = Preset> {
     Preset::ALL.into_iter().filter(|preset| {
         let parts = preset.parts();
-        parts.memory.is_none() && parts.exchange.kind != kith_method::ExchangeKind::None
+        parts.memory.is_none() && parts.exchange.kind != ExchangeKind::None
     })
 }
 

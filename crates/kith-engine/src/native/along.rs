@@ -76,13 +76,7 @@ impl Along {
     }
 
     /// Adds a thread's walk. `readers` says how many rows that are not mixed yet read each row.
-    fn walk(
-        &mut self,
-        agents: Range<usize>,
-        spare: Range<usize>,
-        terms: &[Vec<(usize, f32)>],
-        readers: &mut [usize],
-    ) {
+    fn walk(&mut self, agents: Range<usize>, spare: Range<usize>, terms: &[Vec<(usize, f32)>], readers: &mut [usize]) {
         let mut free: Vec<usize> = spare.clone().rev().collect();
         let mut ready: Vec<Vec<usize>> = vec![Vec::new(); agents.len()];
         for place in agents.clone() {
