@@ -14,6 +14,7 @@ mod continual;
 mod error;
 mod exchange;
 mod handover;
+mod limits;
 mod preset;
 mod spec;
 mod state;
@@ -26,6 +27,7 @@ pub use continual::{Consolidation, Continual, Curriculum, Importance, Replay, Sh
 pub use error::MethodError;
 pub use exchange::{LateFlow, Mixing, PayloadError, PayloadForm, PayloadSpec, WholeCopy, decode_basis};
 pub use handover::{BasisSpec, Handover};
+pub use limits::Loss;
 pub use spec::{
     Agreement, Buffer, Climb, ClimbNorm, Exchange, ExchangeKind, Feedback, Link, Memory, MemoryRule, Oracle, Order,
     Parts, Payload, PerLayer, Preset,

@@ -17,6 +17,13 @@ impl<'a, B> Bench<'a, B> {
     }
 }
 
+/// Where a step stands in its round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    Later,
+}
+
 /// Kept samples of earlier tasks, as a driver hands them in.
 #[derive(Clone, Copy)]
 pub struct Rehearsal<'a> {
@@ -78,7 +85,15 @@ impl<E: Engine> Cohort<E> {
         let Some(&first) = every.first() else { return vec![0.0; agents.len()] };
         let mut losses = match self.parts.exchange.kind {
             ExchangeKind::NeighbourGradients => self.gradients_across(agents, steps.start, batches, first),
-            ExchangeKind::NeighbourFeatures => self.features_across(agents, steps.start, batches, first),
+            ExchangeKind::NeighbourFeatures => {
+                let mut losses = vec![0.0; agents.len()];
+                for (step, rates) in steps.clone().zip(&every) {
+                    let turn = if step == steps.start { Turn::First } else { Turn::Later };
+                    let now = self.features_across(agents, (step, turn), batches, *rates);
+                    losses.iter_mut().zip(now).for_each(|(sum, loss)| *sum += loss);
+                }
+                losses
+            }
             ExchangeKind::GlobalUpdate => self.step_with_update(agents, steps.start, batches, first),
             _ => match rehearsal.filter(|_| self.retained.reference.is_some()) {
                 None => self.steps(agents, Part { steps, begins: true, ends: true, rehearses: false }, batches, &every),

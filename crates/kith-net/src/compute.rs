@@ -312,7 +312,7 @@ impl<E: Engine> Desk<'_, '_, E> {
     fn offer(&mut self, plan: &RoundPlan, edges: &[(AgentId, AgentId)]) {
         let Self { run, room, told, .. } = self;
         let stage = plan.stage;
-        run.cohort_mut().offer(plan.round, stage.leg, &plan.agents());
+        run.offer(plan);
         let cohort = run.cohort();
         let first = cohort.hosted().first().copied().unwrap_or_default();
         let (bytes, full) = cohort.payload_bytes(stage.leg);

@@ -231,6 +231,7 @@ impl<'a, E: Engine> Run<'a, E> {
         }
         self.test_untrained(round, observer);
         self.enter(Phase::Train, observer);
+        self.meet(round);
         if round.stage.leg.computes() {
             let local_steps = self.work.train.local_steps;
             let first = round.stage.index * local_steps;
@@ -311,12 +312,23 @@ impl<'a, E: Engine> Run<'a, E> {
         rows.collect()
     }
 
+    /// Takes the round's mixing weights, where they change: a leg that follows a cut needs them as much as the leg before did.
+    fn meet(&mut self, round: &RoundPlan) {
+        if let Some(meetings) = &self.work.meetings {
+            self.cohort.set_weights(meetings.at(self.plan.ordinal(round.round)).rows());
+        }
+    }
+
+    /// Makes ready what agents that take part in a round send, once their local work is done: before [`Cohort::payload`].
+    pub fn offer(&mut self, round: &RoundPlan) {
+        let agents = self.present(round);
+        self.cohort.offer(round.round, round.stage.leg, &agents);
+    }
+
     /// Mixes what agents of a round heard.
     pub fn exchange(&mut self, round: &RoundPlan, mixings: &[Mixing<'_>]) {
         let rate = self.work.parts.exchange.averaging_rate.at(&self.position_of(round.round));
-        if let Some(meetings) = self.work.meetings.as_ref().filter(|_| round.stage.leg.exchanges()) {
-            self.cohort.set_weights(meetings.at(self.plan.ordinal(round.round)).rows());
-        }
+        self.meet(round);
         self.cohort.exchange(round.round, round.stage.leg, rate, mixings);
     }
 

@@ -8,7 +8,7 @@ use common::Small;
 use kith_core::AgentId;
 use kith_data::TaskOrder;
 use kith_graph::Sequence;
-use kith_method::{Link, Parts, Preset, Replay};
+use kith_method::{ExchangeKind, Link, Parts, Preset, Replay};
 use kith_protocol::HEADER_LEN;
 use kith_sim::{Outcome, TrainSpec};
 
@@ -161,6 +161,45 @@ fn one_peer_a_round_takes_an_exponential_graph_of_eight_to_agreement() {
     let (outcome, cohort) = small.run().expect("every check holds, the mean's too");
     assert_eq!(outcome.bytes_training, [40.0 * (HEADER_LEN + 4 * cohort.row_len()) as f64; 3]);
     assert!(outcome.consensus_distance[0] < 1e-5, "{}", outcome.consensus_distance[0]);
+}
+
+/// Every method whose neighbours may change; the others are refused, each with its reason (a test of `kith check`).
+fn changing() -> impl Iterator<Item = Preset> {
+    let fits = |preset: &Preset| {
+        let exchange = preset.parts().exchange;
+        exchange.kind != ExchangeKind::None && exchange.changing_neighbours().is_ok()
+    };
+    Preset::ALL.into_iter().filter(fits)
+}
+
+#[test]
+fn where_agents_take_turns_every_method_keeps_the_mean_and_gives_the_same_bits_on_two_threads() {
+    let mut methods = 0;
+    for preset in changing() {
+        let with = |rounds, participation, sequence, learning_rate: f64, threads| {
+            let mut small = Small { tasks: 1, threads, sequence, ..small(preset) };
+            small.parts.continual.consolidation.iter_mut().for_each(|one| one.consensus_rounds = 3);
+            small.train = TrainSpec {
+                participation,
+                rounds_per_task: Some(rounds),
+                learning_rate: learning_rate.into(),
+                same_start: false,
+                ..small.train
+            };
+            // Its checks hold the mean in every round that must keep it.
+            outcome(&small)
+        };
+        for (share, sequence) in [(0.6, None), (1.0, Some(Sequence::RandomMatching))] {
+            let apart = |rounds| with(rounds, share, sequence, 0.0, 1).consensus_distance[0];
+            assert!(apart(25) < 0.9 * apart(1), "{preset:?}: {} {}", apart(25), apart(1));
+            let moving = with(25, share, sequence, 0.02, 1);
+            let two = with(25, share, sequence, 0.02, 2);
+            assert_eq!(moving.parameter_digest, two.parameter_digest, "{preset:?}");
+            assert_eq!(moving.missed_exchanges, 0, "{preset:?}");
+        }
+        methods += 1;
+    }
+    assert!(methods > 20, "{methods}");
 }
 
 #[test]

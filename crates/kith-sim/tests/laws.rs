@@ -4,7 +4,7 @@ mod common;
 
 use common::Small;
 use kith_core::Schedule;
-use kith_method::Preset;
+use kith_method::{ExchangeKind, Loss, Preset};
 use kith_sim::{Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
 
 fn run(small: &Small) -> Outcome {
@@ -103,7 +103,7 @@ fn one_agent_alone_is_the_centralised_method_whatever_is_exchanged() {
 fn model_and_difference_exchange_agree_up_to_rounding() {
     let mut difference = Small::new(Preset::CodecFull);
     let mut model = Small::new(Preset::CodecFull);
-    model.parts.exchange.kind = kith_method::ExchangeKind::Model;
+    model.parts.exchange.kind = ExchangeKind::Model;
     for small in [&mut difference, &mut model] {
         small.tasks = 2;
     }
@@ -198,23 +198,24 @@ fn still(preset: Preset, rounds: u64) -> Small {
     if let Some(memory) = &mut small.parts.memory {
         memory.consensus_rounds = 0;
     }
+    if let Some(consolidation) = &mut small.parts.continual.consolidation {
+        consolidation.consensus_rounds = 0;
+    }
     small
+}
+
+/// Every method that sends something and says that lost frames become this of it. That the others are refused, each with its
+/// reason, is a test of `kith check`.
+fn under_loss(loss: Loss) -> impl Iterator<Item = Preset> {
+    let sends = |preset: &Preset| preset.parts().exchange.kind != ExchangeKind::None;
+    Preset::ALL.into_iter().filter(sends).filter(move |preset| preset.parts().exchange.loss() == loss)
 }
 
 #[test]
 fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
-    let methods = [
-        Preset::DPsgd,
-        Preset::Codec,
-        Preset::DPsgdCta,
-        Preset::Ngc,
-        Preset::GradientTracking,
-        Preset::DeepSqueeze,
-        Preset::Choco,
-        Preset::CompQSaddle,
-        Preset::CompCodec,
-    ];
-    for preset in methods {
+    let mut methods = 0;
+    for preset in under_loss(Loss::Settles) {
+        methods += 1;
         for (loss, latency_ms, deadline_ms) in [(0.3, 0.0, 3.0), (0.3, 2.5, 9.0), (0.6, 0.3, 2.0), (0.3, 5.0, 4.0)] {
             let start = still(preset, 1);
             let (_, at_start) = start.run().expect("one round");
@@ -229,6 +230,48 @@ fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
             assert!(gap < 1e-6, "{preset:?} loss {loss} latency {latency_ms}: the mean moved by {gap:e}");
         }
     }
+    assert!(methods >= 30, "{methods}");
+}
+
+#[test]
+fn methods_that_keep_no_mean_learn_beside_neighbours_that_are_not_heard() {
+    for preset in under_loss(Loss::Absent) {
+        let with = |loss| {
+            let mut small = Small { tasks: 1, ..Small::new(preset) };
+            small.train = TrainSpec { rounds_per_task: Some(200), learning_rate: 0.02.into(), ..small.train };
+            small.links = LinkSpec { loss, deadline_ms: 3.0, retransmit_ms: 1.0, ..LinkSpec::default() };
+            run(&small)
+        };
+        let accuracy =
+            |outcome: &Outcome| outcome.accuracy_per_agent.iter().map(|agent| agent[0][0]).sum::<f64>() / 5.0;
+        let (clean, lossy) = (with(0.0), with(0.3));
+        assert!(lossy.missed_exchanges > 100, "{preset:?}: {}", lossy.missed_exchanges);
+        let gap = (accuracy(&clean) - accuracy(&lossy)).abs();
+        assert!(gap < 0.1, "{preset:?}: {} with loss, {} without", accuracy(&lossy), accuracy(&clean));
+    }
+}
+
+#[test]
+fn gossiped_importances_keep_their_mean_where_frames_are_lost_and_settle_in_the_next_task() {
+    let importances = |rules: Vec<LinkRule>| {
+        let mut small = Small { tasks: 2, ..still(Preset::DEwc, 20) };
+        small.train.same_start = true;
+        small.parts.continual.consolidation.as_mut().expect("there is one").consensus_rounds = 10;
+        small.links = LinkSpec { deadline_ms: 3.0, retransmit_ms: 1.0, rules, ..LinkSpec::default() };
+        let (outcome, cohort) = small.run().expect("it ends");
+        let row = |agent| cohort.importance_row(kith_core::AgentId(agent)).expect("it keeps some");
+        let rows: Vec<Vec<f32>> = (0..5).map(row).collect();
+        let mean = |place: usize| rows.iter().map(|row| f64::from(row[place])).sum::<f64>() / 5.0;
+        (outcome.missed_exchanges, (0..rows[0].len()).map(mean).collect::<Vec<f64>>())
+    };
+    let (missed, clean) = importances(Vec::new());
+    assert_eq!(missed, 0);
+    let rule = LinkRule { first_round: Some(20), last_round: Some(29), loss: Some(0.6), ..LinkRule::default() };
+    let (missed, lossy) = importances(vec![rule]);
+    assert!(missed > 10, "{missed}");
+    let largest = clean.iter().fold(0.0, |most, value| f64::max(most, *value));
+    let gap = largest_gap(&clean, &lossy) / largest;
+    assert!(largest > 0.0 && gap < 1e-5, "the mean of importances moved by a share of {gap:e}");
 }
 
 #[test]
@@ -248,10 +291,10 @@ fn a_straggler_is_caught_up_with_and_nothing_is_lost_from_the_mean() {
 
 #[test]
 fn the_mean_of_the_living_stays_when_an_agent_is_killed() {
-    for preset in [Preset::DPsgd, Preset::Ngc, Preset::GradientTracking, Preset::DeepSqueeze, Preset::Choco] {
+    for preset in under_loss(Loss::Settles) {
         let crash = Fault { kind: FaultKind::Crash, round: 5, agent: 2, peer: None, factor: None };
         let living = [0, 1, 3, 4];
-        // A round of neighbour gradients is two to the fault plan.
+        // Legs are rounds to the fault plan.
         let crash = Fault { round: crash.round * preset.parts().legs().len() as u64, ..crash };
         let (_, at_death) = still(preset, 5).run().expect("up to its death");
         let (_, at_end) = Small { faults: vec![crash], ..still(preset, 60) }.run().expect("beyond");
@@ -389,7 +432,7 @@ fn on_a_directed_ring_agents_learn_and_send_half_as_much() {
 fn decentralized() -> impl Iterator<Item = Preset> {
     Preset::ALL.into_iter().filter(|preset| {
         let parts = preset.parts();
-        parts.memory.is_none() && parts.exchange.kind != kith_method::ExchangeKind::None
+        parts.memory.is_none() && parts.exchange.kind != ExchangeKind::None
     })
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Small;
-use kith_core::{AgentId, Digest, Digester, Round, Tape, TaskId};
+use kith_core::{AgentId, Calendar, Digest, Digester, Round, Tape, TaskId};
 use kith_engine::NativeEngine;
 use kith_method::{Agreement, Cohort, ExchangeKind, PayloadError, PayloadForm, Preset, decode_basis};
 use kith_protocol::{Late, RoundKind};
@@ -43,6 +43,7 @@ fn round_plan(run: &Run<'_, NativeEngine>, round: Round, course: Course<'_>) -> 
     let row = |&agent: &AgentId| {
         let mut row = Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
         let peers = neighbours(run.work().graph, agent).into_iter().map(|peer| peer.id);
+        let peers = peers.filter(|peer| meets(run, round, agent, *peer));
         for peer in peers.filter(|_| stage.leg.exchanges()) {
             match course.after(round, (agent, peer)) {
                 None => {
@@ -57,6 +58,11 @@ fn round_plan(run: &Run<'_, NativeEngine>, round: Round, course: Course<'_>) -> 
         row
     };
     Some(RoundPlan { round, stage, rows: run.cohort().hosted().iter().map(row).collect(), joins: Vec::new() })
+}
+
+fn meets(run: &Run<'_, NativeEngine>, round: Round, one: AgentId, other: AgentId) -> bool {
+    let ordinal = run.plan().ordinal(round);
+    run.work().meetings.as_ref().is_none_or(|all| all.meets(ordinal, one, other))
 }
 
 /// The same process started again, from the state of the one that was there.
@@ -87,7 +93,7 @@ fn in_processes(small: &Small, processes: &[&[u32]], course: Course<'_>) -> Dige
             for run in &mut runs {
                 let plan = round_plan(run, round, course).expect("within the run");
                 run.compute(&plan, &mut ()).expect("it computes");
-                run.cohort_mut().offer(round, stage.leg, &plan.agents());
+                run.offer(&plan);
             }
             let late = std::mem::take(&mut held);
             let whole = course.wholes.contains(&round.0);
@@ -96,7 +102,8 @@ fn in_processes(small: &Small, processes: &[&[u32]], course: Course<'_>) -> Dige
             for run in runs.iter().filter(|_| stage.leg.exchanges()) {
                 for &from in run.cohort().hosted() {
                     let outside = |to: &AgentId| !run.cohort().hosted().contains(to);
-                    for to in neighbours(work.graph, from).iter().map(|peer| peer.id).filter(outside) {
+                    let met = |to: &AgentId| outside(to) && meets(run, round, from, *to);
+                    for to in neighbours(work.graph, from).iter().map(|peer| peer.id).filter(met) {
                         let body = run.cohort().payload(stage.leg, from, to, form);
                         let more = match stage.kind {
                             RoundKind::Train => 0,
@@ -186,6 +193,27 @@ fn cohorts_in_several_processes_give_the_bits_of_one_for_every_exchange() {
             assert_eq!(whole, one.parameter_digest, "{preset:?}, copies sent as they are");
         }
     }
+}
+
+#[test]
+fn cohorts_whose_agents_take_turns_give_the_bits_of_one_for_every_exchange_that_may_change_neighbours() {
+    let mut exchanges = 0;
+    for preset in Preset::ALL {
+        let exchange = preset.parts().exchange;
+        if exchange.kind == ExchangeKind::None || exchange.changing_neighbours().is_err() {
+            continue;
+        }
+        let mut small = Small { graph: "ring:6", tasks: 2, ..Small::new(preset) };
+        small.train.rounds_per_task = Some(6);
+        small.train.participation = 0.7;
+        small.parts.memory.iter_mut().for_each(|memory| memory.consensus_rounds = 2);
+        small.parts.continual.consolidation.iter_mut().for_each(|one| one.consensus_rounds = 2);
+        let (one, _) = small.run().expect("the run and its checks succeed");
+        let course = Course { cuts: &[4, 9], ..Course::default() };
+        assert_eq!(in_processes(&small, &PROCESSES, course), one.parameter_digest, "{preset:?}");
+        exchanges += 1;
+    }
+    assert!(exchanges > 20, "{exchanges}");
 }
 
 #[test]

@@ -213,6 +213,34 @@ fn a_compressor_of_another_kind_replaces_the_one_of_the_preset() {
 }
 
 #[test]
+fn what_every_preset_can_stand_is_what_it_says_and_what_it_cannot_is_refused_with_its_reason() {
+    use kith_method::{ExchangeKind, Loss, Preset};
+    let mut refused = [0; 3];
+    for preset in Preset::ALL {
+        let exchange = preset.parts().exchange;
+        let family = if exchange.kind == ExchangeKind::Relay { "chain" } else { "ring" };
+        let with = |set: &str| {
+            message(METHOD, &[&format!("method={}", preset.name()), &format!("graph.family={family}"), set])
+        };
+        let loss = match exchange.loss() {
+            Loss::Settles | Loss::Absent => None,
+            Loss::Refused(why) => Some(why),
+        };
+        let (steps, changes) = (exchange.several_steps().err(), exchange.changing_neighbours().err());
+        let limits = [("links.loss=0.1", loss), ("train.local_steps=2", steps), ("train.participation=0.5", changes)];
+        for ((set, why), count) in limits.into_iter().zip(&mut refused) {
+            let said = with(set);
+            match why {
+                None => assert!(said.starts_with("accepted"), "{preset:?} {set}: {said}"),
+                Some(why) => assert!(said.contains(why), "{preset:?} {set}: {said}"),
+            }
+            *count += u32::from(why.is_some());
+        }
+    }
+    assert!(refused.iter().all(|count| *count > 3), "{refused:?}");
+}
+
+#[test]
 fn every_preset_resolves_and_its_resolved_form_resolves_to_itself() {
     for preset in kith_method::Preset::ALL {
         let family = if preset == kith_method::Preset::RelaySgd { "chain" } else { "ring" };

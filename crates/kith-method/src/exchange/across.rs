@@ -7,8 +7,8 @@ use kith_engine::{Engine, Geometry, MixingPlan, Point};
 
 use super::{Mixing, Wire};
 use crate::chain::{self, Ascent, Oracle, Pull, Rates, Registers};
-use crate::train::Bench;
-use crate::{Buffer, Cohort, Compressor, Exchange, Feedback};
+use crate::train::{Bench, Turn};
+use crate::{Buffer, Cohort, Compressor, Exchange};
 
 /// What a round of neighbour gradients keeps.
 pub(crate) struct Across<B> {
@@ -36,8 +36,7 @@ impl<B> Across<B> {
     pub(crate) fn new(block: impl Fn() -> B, exchange: &Exchange, degree: usize) -> Self {
         let alpha = exchange.data_variant_weight.unwrap_or(0.0);
         let kept = if alpha > 0.0 { degree } else { 1 };
-        let feeds_back = exchange.gradient_compressor.is_some() && exchange.feedback == Feedback::Error;
-        let errors = if feeds_back { degree } else { 0 };
+        let errors = if exchange.feeds_gradients_back() { degree } else { 0 };
         Self {
             alpha,
             received: Vec::new(),
@@ -271,12 +270,12 @@ impl<E: Engine> Cohort<E> {
         }
         let learning_rate = across.learning_rate as f32;
         let Some(mut across) = self.extra.across.take() else { return };
-        self.follow_rows(agents, &mut across.mean, learning_rate);
+        self.follow_rows(agents, &mut across.mean, learning_rate, Turn::First);
         self.extra.across = Some(across);
     }
 
     /// The chain on gradients that did not come from one visit, and `x ← x − η g`.
-    pub(super) fn follow_rows(&mut self, agents: &[AgentId], gradient: &mut E::Block, learning_rate: f32) {
+    pub(super) fn follow_rows(&mut self, agents: &[AgentId], gradient: &mut E::Block, learning_rate: f32, turn: Turn) {
         let buffer = self.buffer().map(|(buffer, _)| buffer);
         let mut bench = Bench(Vec::new());
         let (row, mean) = (bench.add(&mut self.whole), bench.add(gradient));
@@ -285,7 +284,7 @@ impl<E: Engine> Cohort<E> {
         let registers = Registers { point: Point { row, base: None }, momentum, tracker: None, pull: Pull::default() };
         let chain = &self.parts.chain;
         self.engine.visit(&self.geometries[0], agents, &mut bench.0, 3, |visit| {
-            if let (Some(anchor), Some(Buffer::Smoothed)) = (anchor, buffer) {
+            if let (Some(anchor), Some(Buffer::Smoothed), Turn::First) = (anchor, buffer, turn) {
                 kith_engine::Visit::copy(visit, anchor, row);
             }
             chain::follow(visit, chain, mean, registers, learning_rate);

@@ -8,7 +8,7 @@ use kith_engine::{Draw, Engine, Features, MixingPlan, Point, Visit};
 
 use super::Mixing;
 use crate::chain::{Ascent, Rates};
-use crate::train::Bench;
+use crate::train::{Bench, Turn};
 use crate::{Cohort, Exchange};
 
 /// Features by class: their sums, and how many there are.
@@ -89,6 +89,7 @@ pub(crate) struct Contrast<B> {
     halves: BTreeMap<AgentId, Half>,
     minibatches: Minibatches,
     step: u64,
+    turn: Turn,
     rates: Rates,
 }
 
@@ -104,6 +105,7 @@ impl<B> Contrast<B> {
             halves: BTreeMap::new(),
             minibatches: Minibatches::default(),
             step: 0,
+            turn: Turn::First,
             rates: Rates::from(0.0),
         }
     }
@@ -199,16 +201,17 @@ fn draw_to(draw: &mut Draw, strength: f32, values: &[f32]) {
 }
 
 impl<E: Engine> Cohort<E> {
-    /// Features of every agent's minibatch at its neighbours' models. Where no sums are sent, the step follows at once.
+    /// Features of every agent's minibatch of a step, which may be the round's first, at its neighbours' models. Where no sums are
+    /// sent, the step follows at once, and several may: models of neighbours are those that came before the first.
     pub(crate) fn features_across(
         &mut self,
         agents: &[AgentId],
-        step: u64,
+        (step, turn): (u64, Turn),
         batches: &dyn Batches,
         rates: Rates,
     ) -> Vec<f64> {
         let Some(mut contrast) = self.extra.contrast.take() else { return vec![0.0; agents.len()] };
-        (contrast.step, contrast.rates) = (step, rates);
+        (contrast.step, contrast.turn, contrast.rates) = (step, turn, rates);
         contrast.sums.clear();
         contrast.halves.clear();
         let task = self.geometries[0].task;
@@ -275,8 +278,8 @@ impl<E: Engine> Cohort<E> {
     fn step_drawn(&mut self, agents: &[AgentId], contrast: &mut Contrast<E::Block>) {
         let halves = std::mem::take(&mut contrast.halves);
         let draws: BTreeMap<AgentId, Draw> = halves.into_iter().map(|(agent, half)| (agent, half.draw)).collect();
-        let Contrast { gradient, minibatches, step, rates, .. } = contrast;
-        let (minibatches, step) = (&*minibatches, *step);
+        let Contrast { gradient, minibatches, step, turn, rates, .. } = contrast;
+        let (minibatches, step, turn) = (&*minibatches, *step, *turn);
         let ascent = Ascent::new(&self.parts, &self.geometries[0].layout);
         let mut bench = Bench(Vec::new());
         let (row, into) = (bench.add(&mut self.whole), bench.add(gradient));
@@ -285,6 +288,6 @@ impl<E: Engine> Cohort<E> {
                 visit.drawn_gradient(at, into, &draws, minibatches, step);
             });
         });
-        self.follow_rows(agents, gradient, rates.learning_rate as f32);
+        self.follow_rows(agents, gradient, rates.learning_rate as f32, turn);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use push::PushSum;
 pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;
 
-use crate::{Cohort, ExchangeKind, Order};
+use crate::{Cohort, ExchangeKind, Loss, Order};
 
 /// Weights that are multiples of its inverse, and what is left of one, are `f32` without rounding.
 const EXACT_GRID: f64 = (1 << 22) as f64;
@@ -105,7 +105,10 @@ impl<E: Engine> Cohort<E> {
                 self.settle_late(rows);
                 self.exchange_gradients(rows);
             }
-            (ExchangeKind::NeighbourFeatures, Leg::Both) => self.exchange_features(rows),
+            (ExchangeKind::NeighbourFeatures, Leg::Both) => {
+                self.settle_late(rows);
+                self.exchange_features(rows);
+            }
             (ExchangeKind::GlobalUpdate, _) => self.gossip_update(rate, rows),
             (ExchangeKind::Relay, _) => self.relay(rate, rows),
             (ExchangeKind::PushSum, _) => {
@@ -129,7 +132,9 @@ impl<E: Engine> Cohort<E> {
         if self.has_public() && !sends_last && !self.wire.is_offered(round) {
             self.publish(round, rows);
         }
-        if !whole {
+        // Where each agent has averaging rates of its own, a late flow has no other end: who was not heard is absent.
+        let settles = self.parts.exchange.loss() == Loss::Settles;
+        if !whole && settles {
             self.keep_unsettled(round, rows);
         } else if !self.kept.0.is_empty() {
             self.kept.clear();
@@ -168,7 +173,7 @@ impl<E: Engine> Cohort<E> {
         if self.has_public() && sends_last {
             self.publish(round, rows);
         }
-        if !whole {
+        if !whole && settles {
             self.settle_late(rows);
         }
         if self.stepped.is_some() {
@@ -247,8 +252,10 @@ impl<E: Engine> Cohort<E> {
         let trained = self.coordinates.as_ref().unwrap_or(&self.whole);
         let public = if self.has_public() { &self.public } else { trained };
         let tracker = self.extra.tracker.as_ref().map(|(tracker, _)| tracker);
-        let mut copy = vec![0.0; len * (1 + usize::from(tracker.is_some()))];
-        for (block, part) in [public].into_iter().chain(tracker).zip(copy.chunks_exact_mut(len.max(1))) {
+        let importance = self.retained.importance.as_ref().filter(|_| self.shares_importance);
+        let blocks = || [public].into_iter().chain(tracker).chain(importance);
+        let mut copy = vec![0.0; len * blocks().count()];
+        for (block, part) in blocks().zip(copy.chunks_exact_mut(len.max(1))) {
             self.engine.download(block, from, part);
         }
         self.kept.0.entry((from, to)).or_default().insert(round, copy);
@@ -260,7 +267,9 @@ impl<E: Engine> Cohort<E> {
         for row in rows.iter().filter(|row| !row.late.is_empty()) {
             let trained = self.coordinates.as_mut().unwrap_or(&mut self.whole);
             let tracker = self.extra.tracker.as_mut().map(|(tracker, _)| tracker);
-            for (part, block) in [trained].into_iter().chain(tracker).enumerate() {
+            // Importances are in what was kept of consensus rounds only, and settle after their task, too.
+            let importance = self.retained.importance.as_mut();
+            for (part, block) in [trained].into_iter().chain(tracker).chain(importance).enumerate() {
                 self.engine.download(block, row.agent, &mut own);
                 for late in &row.late {
                     let weights = &self.weights[row.agent.index()];
@@ -270,7 +279,8 @@ impl<E: Engine> Cohort<E> {
                     let mine = self.kept.get(row.agent, late.peer, late.round);
                     let (Some(theirs), Some(mine)) = (theirs, mine) else { continue };
                     let range = part * len..(part + 1) * len;
-                    for ((value, theirs), mine) in own.iter_mut().zip(&theirs[range.clone()]).zip(&mine[range]) {
+                    let (Some(theirs), Some(mine)) = (theirs.get(range.clone()), mine.get(range)) else { continue };
+                    for ((value, theirs), mine) in own.iter_mut().zip(theirs).zip(mine) {
                         *value += flow * (theirs - mine);
                     }
                 }

@@ -3,7 +3,7 @@
 use kith_core::Head;
 use kith_data::TaskOrder;
 use kith_graph::Meetings;
-use kith_method::{Consolidation, Curriculum, ExchangeKind, Importance, Link, Order, Replay, Sharing};
+use kith_method::{Consolidation, Curriculum, ExchangeKind, Importance, Link, Replay, Sharing};
 
 use super::{Range, Subject, at_least_one, number};
 use crate::config::render::Problem;
@@ -139,11 +139,6 @@ fn consolidation(subject: &Subject<'_>, rules: &Consolidation, problems: &mut Ve
                     .accept("accepted: 1 or more, or agreement = \"own\""),
             );
         }
-        super::decentralized::reliable(
-            subject,
-            "a lost frame would leave importances that no longer are the mean of all agents'",
-            problems,
-        );
     }
 }
 
@@ -175,23 +170,11 @@ fn meetings(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         return;
     }
     let exchange = &arm.exchange;
-    let fits = match exchange.kind {
-        ExchangeKind::None | ExchangeKind::Model | ExchangeKind::PushSum => true,
-        ExchangeKind::Difference => {
-            exchange.compressor.is_none() && exchange.adaptive.is_none() && exchange.order != Order::MixThenSend
-        }
-        ExchangeKind::Corrected
-        | ExchangeKind::NeighbourGradients
-        | ExchangeKind::NeighbourFeatures
-        | ExchangeKind::GlobalUpdate
-        | ExchangeKind::Relay => false,
-    };
-    if !fits {
-        problems.push(
-            Problem::new("exchange.kind", "this exchange counts on the same neighbours in every round").accept(
-                "accepted: kind = \"model\", or \"difference\" without a compressor; or the whole graph and participation = 1",
-            ),
-        );
+    if let Err(why) = exchange.changing_neighbours() {
+        problems.push(Problem::new("exchange.kind", format!("neighbours change from round to round: {why}")).accept(
+            "accepted: kind = \"model\", \"neighbour-gradients\", \"neighbour-features\", \"push-sum\", or \"difference\" without a compressor; or \
+             the whole graph and participation = 1",
+        ));
     }
     if exchange.kind != ExchangeKind::None {
         super::decentralized::reliable(

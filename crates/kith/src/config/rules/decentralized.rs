@@ -1,6 +1,6 @@
 //! Rules of decentralized methods: what goes with which exchange, and why not.
 
-use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Oracle, Order, Payload};
+use kith_method::{Bias, Climb, Compressor, ExchangeKind, Feedback, Link, Loss, Oracle, Order, Payload};
 
 use super::{Range, Subject, at_least_one, number};
 use crate::config::render::Problem;
@@ -26,18 +26,21 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
         ExchangeKind::Corrected => corrected(subject, problems),
         ExchangeKind::NeighbourGradients => {
             alone(subject, "neighbour gradients are means over edges", problems);
-            one_step(subject, problems);
+            both_ways(subject, problems);
         }
         ExchangeKind::GlobalUpdate => {
             alone(subject, "the update holds what mixing does, not only a gradient", problems);
-            one_step(subject, problems);
-            reliable(subject, "what a lost frame leaves out of the tracked update could not be made up for", problems);
+            both_ways(subject, problems);
         }
         ExchangeKind::Relay => relay(subject, problems),
         ExchangeKind::NeighbourFeatures => features(subject, problems),
         ExchangeKind::PushSum => push_sum(subject, problems),
         ExchangeKind::None | ExchangeKind::Model | ExchangeKind::Difference => {}
     }
+    if let Loss::Refused(why) = subject.arm.exchange.loss() {
+        reliable(subject, why, problems);
+    }
+    local_steps(subject, problems);
     one_sided(subject, problems);
     if let Some(beta) = subject.arm.exchange.adaptive {
         adaptive(subject, beta, problems);
@@ -71,12 +74,10 @@ fn relay(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
                 .accept("accepted: no [memory] table, or kind = \"model\""),
         );
     }
-    reliable(subject, "a sum that is lost on the way is missing from every mean behind it", problems);
 }
 
 /// Push-sum: what is divided must arrive.
 fn push_sum(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
-    reliable(subject, "what a lost frame carries of a divided model is gone, with its weight", problems);
     if subject.arm.exchange.payload == Payload::Coefficients {
         problems.push(
             Problem::new("exchange.payload", "push-sum divides whole rows, of which coefficients are a part")
@@ -88,8 +89,7 @@ fn push_sum(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
 /// CCL: one gradient a round, at the mixed model, of the loss and what draws its features.
 fn features(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     alone(subject, "the gradient is not that of the loss alone", problems);
-    one_step(subject, problems);
-    reliable(subject, "a class's mean without a neighbour's features would be another one", problems);
+    both_ways(subject, problems);
 }
 
 /// Where rows of W do not sum to one, mixing leaves the mean only to push-sum.
@@ -123,7 +123,6 @@ fn adaptive(subject: &Subject<'_>, beta: f64, problems: &mut Vec<Problem>) {
                 .accept("accepted: kind = \"model\" or \"difference\" without `track`, or no `adaptive`"),
         );
     }
-    reliable(subject, "with a rate of each agent's own, a lost frame cannot be made up for", problems);
 }
 
 /// Links that reach beyond the agent's own gradient.
@@ -203,9 +202,6 @@ fn gradient_compression(subject: &Subject<'_>, compressor: Compressor, problems:
     }
     compressor_values(path, compressor, problems);
     expanding(subject, path, compressor, problems);
-    if exchange.feedback == Feedback::Error {
-        reliable(subject, "a gradient that is lost takes along what error feedback counts as delivered", problems);
-    }
 }
 
 /// Error feedback diverges around what is not a contraction: the error grows in place of dying out.
@@ -290,7 +286,6 @@ fn parameters(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn corrected(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
-    reliable(subject, "D² carries a missed flow on from round to round, so the mean would drift", problems);
     let path = "exchange.kind";
     if subject.arm.memory.is_some() {
         problems.push(Problem::new(path, "D² with a memory is not defined").accept("accepted: no [memory] table"));
@@ -326,17 +321,16 @@ fn alone(subject: &Subject<'_>, why: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-fn one_step(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
-    let steps = subject.arm.train.local_steps;
-    if steps > 1 {
+fn local_steps(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
+    if let (steps @ 2.., Err(why)) = (subject.arm.train.local_steps, subject.arm.exchange.several_steps()) {
         problems.push(
-            Problem::new(
-                "train.local_steps",
-                format!("{steps} steps a round, but this exchange belongs to one gradient"),
-            )
-            .accept("accepted: 1"),
+            Problem::new("train.local_steps", format!("{steps} steps a round: {why}"))
+                .accept("accepted: 1, or another exchange"),
         );
     }
+}
+
+fn both_ways(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     if subject.graph.is_directed() {
         problems.push(
             Problem::new("graph.directed", "this exchange goes both ways over each edge")
