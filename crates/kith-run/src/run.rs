@@ -352,7 +352,8 @@ impl<'a, E: Engine> Run<'a, E> {
 
     /// The round is over: says how far the run is.
     pub fn close(&mut self, round: &RoundPlan, observer: &mut dyn Observer) {
-        self.outcome.rounds += u64::from(round.stage.closes);
+        // Those of the whole run: agents that were away have not done them all.
+        self.outcome.rounds = self.plan.ordinal(round.round) + u64::from(round.stage.closes);
         let position = self.position_of(round.round);
         observer.progress(&Progress {
             task: round.stage.task.index(),
