@@ -19,7 +19,7 @@ pub struct Spec {
     pub path: Option<String>,
     /// Channels, height and width of a sample, where the dataset `csv` or `numpy` holds images as rows of numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = [1, 28, 28])]
+    #[schemars(example = vec![1, 28, 28])]
     pub shape: Option<[usize; 3]>,
     /// Share of the training set, from its start, that is left out (for validation), in \[0, 1).
     #[schemars(example = 0.1)]
@@ -119,7 +119,7 @@ pub struct TasksSpec {
     #[serde(skip_serializing_if = "TaskOrder::is_default")]
     pub order: TaskOrder,
     /// Sequence: the datasets, in order.
-    #[schemars(with = "Option<Vec<DatasetName>>", example = ["mnist", "fashion-mnist"])]
+    #[schemars(with = "Option<Vec<DatasetName>>", example = vec!["mnist", "fashion-mnist"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datasets: Option<Vec<String>>,
 }

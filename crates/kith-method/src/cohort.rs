@@ -64,6 +64,19 @@ pub struct Cohort<E: Engine> {
     pub(crate) plan: MixingPlan,
     /// The averaging rate for which `plan` holds the exchange of all with all neighbours.
     pub(crate) planned: Option<f64>,
+    pub(crate) ahead: Ahead,
+}
+
+/// Whether the mixing of a round may go along with its steps: see [`Cohort::announce`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// It waits for [`Cohort::exchange`].
+    #[default]
+    No,
+    /// It may, as `plan` says.
+    Announced,
+    /// It did.
+    Mixed,
 }
 
 impl<E: Engine> Cohort<E> {
@@ -127,6 +140,7 @@ impl<E: Engine> Cohort<E> {
             kept: Kept::default(),
             plan: MixingPlan::default(),
             planned: None,
+            ahead: Ahead::No,
         };
         cohort.geometries = cohort.chart(TaskId(0));
         cohort

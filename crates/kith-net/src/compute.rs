@@ -134,6 +134,9 @@ pub fn run<E: Engine>(
     let (ask, jobs) = sync_channel(1);
     let (command, commands) = mpsc::channel(OUT_QUEUE);
     let driver = Driver::new(sides, &run, &settings, &start, (command, ask), tell);
+    if settings.options.back_from.is_some() && !driver.comes_back_in_time() {
+        return Err(NetError::TooLate { agents: settings.hosted.iter().map(|agent| agent.0).collect() });
+    }
     let (room, pace) = (Room::new(shelf), Pace::new(settings.options.straggles, settings.options.stop));
     let (traffic, driver_too) = (start.traffic, tell_driver.clone());
     let mut desk = Desk { run, observer, traffic, told: None, driver: driver_too, room, pace };

@@ -6,6 +6,7 @@
 //! *Architecture invariant:* the state machine and the arithmetic are those of the simulator; nothing here decides what a round
 //! computes.
 
+mod absence;
 mod board;
 mod bodies;
 mod body;
@@ -25,6 +26,7 @@ mod settings;
 mod streams;
 mod transport;
 
+pub use absence::Absence;
 pub use board::{Board, Link, NeighbourStatus, Standing, Status};
 #[doc(hidden)]
 pub use codec::is_packet;

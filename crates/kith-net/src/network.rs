@@ -11,7 +11,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{self, Message, ProtocolSupport};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
 use libp2p_allow_block_list::{AllowedPeers, Behaviour as AllowList};
 use libp2p_connection_limits::{Behaviour as Limits, ConnectionLimits};
@@ -46,6 +46,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum NetEvent {
     Listening(Multiaddr),
+    /// There is a connection, or another one in place of the one that was there.
     Up(PeerId),
     Down(PeerId),
     Packet(PeerId, Packet),
@@ -175,10 +176,19 @@ fn handle(
 ) -> usize {
     match event {
         SwarmEvent::NewListenAddr { address, .. } => tell(NetEvent::Listening(address)),
-        SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } if num_established.get() == 1 => {
-            tell(NetEvent::Up(peer_id));
+        SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+            match dialler.connected.insert(peer_id, connection_id) {
+                None => tell(NetEvent::Up(peer_id)),
+                // Its dialler has lost this one, though nobody here has noticed: the peer was killed, or its machine.
+                Some(older) => drop(swarm.close_connection(older)),
+            }
         }
-        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => tell(NetEvent::Down(peer_id)),
+        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+            dialler.connected.remove(&peer_id);
+            tell(NetEvent::Down(peer_id));
+        }
+        // Only now everything said goes over the newer one.
+        SwarmEvent::ConnectionClosed { peer_id, .. } => tell(NetEvent::Up(peer_id)),
         SwarmEvent::Behaviour(BehaviourEvent::Packets(event)) => match event {
             request_response::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 if let Packet::Malformed(reason) = request {
@@ -205,11 +215,13 @@ fn handle(
 struct Dialler {
     own: PeerId,
     peers: BTreeMap<PeerId, Peer>,
+    /// The newest connection to each peer.
+    connected: BTreeMap<PeerId, ConnectionId>,
 }
 
 impl Dialler {
     const fn new(own: PeerId, peers: BTreeMap<PeerId, Peer>) -> Self {
-        Self { own, peers }
+        Self { own, peers, connected: BTreeMap::new() }
     }
 
     fn forget(&mut self, peer: PeerId) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kith_core::{AgentId, Digest, Round};
 
-use crate::{Board, Cut, Discover, Identity, PeersFile, Straggle};
+use crate::{Absence, Board, Cut, Discover, Identity, PeersFile, Straggle};
 
 /// How a process takes part in a run.
 #[derive(Clone)]
@@ -55,4 +55,8 @@ pub struct Options {
     /// The round before which somebody is going to kill this process, as an experiment plans it: it does not begin that round before its
     /// neighbours have what it sent them.
     pub crash: Option<Round>,
+    /// Agents that are away for some rounds, as an experiment plans it: all of them, whoever hosts them.
+    pub absences: Vec<Absence>,
+    /// This start of the process is the one that comes back from the absence that began before this round.
+    pub back_from: Option<Round>,
 }

@@ -5,7 +5,7 @@ mod common;
 use common::Small;
 use kith_core::Schedule;
 use kith_method::{ExchangeKind, Loss, Preset};
-use kith_sim::{Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
+use kith_sim::{Checked, Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
 
 fn run(small: &Small) -> Outcome {
     small.run().expect("the run and its checks succeed").0
@@ -31,6 +31,25 @@ fn the_same_seed_gives_the_same_bits_on_one_thread_on_two_and_again() {
         assert_eq!(one.trace_digest, two.trace_digest);
         let other = run(&Small { seed: 2, ..Small::new(preset) });
         assert_ne!(one.parameter_digest, other.parameter_digest, "{preset:?} with another seed");
+    }
+}
+
+/// With checkers mixing waits until all have made their steps; without, rows of a ring are mixed on the way.
+#[test]
+fn mixing_along_with_steps_is_the_same_bits_as_mixing_after_them() {
+    let tracking = Preset::ALL.into_iter().filter(|preset| preset.parts().exchange.tracking.is_some());
+    for preset in
+        [Preset::DPsgd, Preset::DPsgdCta, Preset::QgDsgdmN, Preset::D2, Preset::Codec].into_iter().chain(tracking)
+    {
+        for (threads, evaluate_every) in [(1, None), (2, Some(1))] {
+            let mut small = Small { graph: "ring:9", threads, ..Small::new(preset) };
+            small.train.rounds_per_task = Some(10);
+            small.train.evaluate_every = evaluate_every;
+            let apart = run(&small);
+            let along = run(&Small { checked: Checked::No, ..small });
+            assert_eq!(along.parameter_digest, apart.parameter_digest, "{preset:?}, {threads} threads");
+            assert_eq!(along.accuracy_per_agent, apart.accuracy_per_agent, "{preset:?}, {threads} threads");
+        }
     }
 }
 

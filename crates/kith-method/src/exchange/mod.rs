@@ -28,6 +28,7 @@ pub(crate) use push::PushSum;
 pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;
 
+use crate::cohort::Ahead;
 use crate::{Cohort, ExchangeKind, Loss, Order};
 
 /// Weights that are multiples of its inverse, and what is left of one, are `f32` without rounding.
@@ -137,13 +138,40 @@ impl<E: Engine> Cohort<E> {
         }
     }
 
+    /// Says what [`Cohort::exchange`] is going to be given after the steps that come next, where nothing looks at the rows in
+    /// between. Mixing then goes along with the steps, if it is of the kind that can, to the same bits; `exchange` must follow.
+    pub fn announce(&mut self, leg: Leg, rate: f64, rows: &[Mixing<'_>]) {
+        let exchange = &self.parts.exchange;
+        let mixes_trained = matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Corrected)
+            && exchange.adaptive.is_none()
+            && !exchange.keeps_second_rows();
+        let everyone = self.hosted.len() == self.agents && self.is_whole(rows);
+        if mixes_trained && everyone && leg == Leg::Both && self.geometries.len() == 1 {
+            self.make_plan(rate, rows, true);
+            self.ahead = Ahead::Announced;
+        }
+    }
+
+    /// Whether every agent mixes this round's payloads of all its neighbours, and no others.
+    fn is_whole(&self, rows: &[Mixing<'_>]) -> bool {
+        let is_whole = |row: &Mixing<'_>| {
+            row.late.is_empty()
+                && row.fresh.len() == self.weights[row.agent.index()].len()
+                && row.opened.len() == row.fresh.len()
+        };
+        rows.len() == self.hosted.len() && rows.iter().all(is_whole)
+    }
+
+    /// Makes the plan of a round, unless it stands from the round before.
+    fn make_plan(&mut self, rate: f64, rows: &[Mixing<'_>], whole: bool) {
+        if !(whole && self.planned == Some(rate)) {
+            self.plan_mixing(rate, rows);
+            self.planned = whole.then_some(rate);
+        }
+    }
+
     fn exchange_models(&mut self, round: Round, rate: f64, rows: &[Mixing<'_>]) {
-        let whole = rows.len() == self.hosted.len()
-            && rows.iter().all(|row| {
-                row.late.is_empty()
-                    && row.fresh.len() == self.weights[row.agent.index()].len()
-                    && row.opened.len() == row.fresh.len()
-            });
+        let whole = self.is_whole(rows);
         let sends_last = self.parts.exchange.order == Order::MixThenSend;
         if self.has_public() && !sends_last && !self.wire.is_offered(round) {
             self.publish(round, rows);
@@ -156,11 +184,7 @@ impl<E: Engine> Cohort<E> {
             self.kept.clear();
         }
         let adaptive = self.extra.adaptive.is_some();
-        let planned = if adaptive { 1.0 } else { rate };
-        if !(whole && self.planned == Some(planned)) {
-            self.plan_mixing(planned, rows);
-            self.planned = whole.then_some(planned);
-        }
+        self.make_plan(if adaptive { 1.0 } else { rate }, rows, whole);
         if let Some(across) = &mut self.extra.across {
             across.receive(self.agents, rows, &self.wire);
         }
@@ -177,9 +201,10 @@ impl<E: Engine> Cohort<E> {
             // The rows of before are what neighbours take gradients at.
             self.engine.mix(&mut self.public, trained, &self.plan);
             std::mem::swap(&mut self.public, trained);
-        } else {
+        } else if self.ahead != Ahead::Mixed {
             self.engine.mix_in_place(trained, &self.plan);
         }
+        self.ahead = Ahead::No;
         if let Some((tracker, _)) = &mut self.extra.tracker {
             self.engine.mix_in_place(tracker, &self.plan);
         }

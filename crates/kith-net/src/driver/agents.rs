@@ -22,10 +22,14 @@ impl Driver<'_> {
         }
     }
 
-    /// Cuts and mends an agent's links as planned, when it begins a round. Each end does so for itself.
+    /// Cuts and mends an agent's links as planned, when it begins a round; those to an agent that is away from now on are down. Each
+    /// end does so for itself.
     fn strike(&mut self, agent: AgentId, round: Round) {
         for neighbour in &self.sides.around[&agent] {
             let (peer, edge) = (neighbour.id, (agent, neighbour.id));
+            if self.away.iter().any(|away| (away.agent, away.from) == (peer, round)) {
+                self.local.push_back((agent, Input::LinkDown(peer)));
+            }
             let is_cut = self.cuts.iter().any(|cut| cut.holds(agent, peer, round));
             let reached = self.sides.hosts.get(&peer).is_none_or(|host| self.sides.processes[host].greeted);
             if is_cut && self.cut.insert(edge) {

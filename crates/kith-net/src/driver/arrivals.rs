@@ -104,7 +104,8 @@ impl Driver<'_> {
                         self.bases.entry(task).or_insert(body);
                     }
                     FrameKind::Ack | FrameKind::Decline => {
-                        if let Some(kept) = self.outgoing.get_mut(&(to, from)) {
+                        // Who is killed after this, and back before the round is over, needs the round's body once more.
+                        if let Some(kept) = self.outgoing.get_mut(&(to, from)).filter(|_| round != self.current) {
                             kept.remove(&round);
                         }
                     }

@@ -18,10 +18,11 @@ use kith_core::{AgentId, Calendar, Round, TaskId};
 use kith_engine::Engine;
 use kith_method::{BasisSpec, PayloadSpec};
 use kith_protocol::{Agent, Config, Hello, Input, Neighbour, Plan, Time};
-use kith_run::{Row, Run, Traffic};
+use kith_run::{Row, Run, Traffic, neighbours};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
+use crate::absence::{Away, work_out};
 use crate::body::Body;
 use crate::codec::Packet;
 use crate::compute::{Done, Job, Start};
@@ -88,6 +89,14 @@ pub(crate) struct Driver<'t> {
     cuts: Vec<Cut>,
     /// The round before which the process is to be killed.
     crash: Option<Round>,
+    /// Agents that are away for some rounds, as planned.
+    away: Vec<Away>,
+    /// Agents that came back, and at which round.
+    back: BTreeSet<(AgentId, Round)>,
+    /// The absence from which this process comes back.
+    returning: Option<Away>,
+    /// Since when a round waits for an agent that is to be back in it.
+    awaited: Option<Instant>,
     /// Edges that are cut now, at the end of the first.
     cut: BTreeSet<(AgentId, AgentId)>,
     /// Whether there was state to go on from.
@@ -97,8 +106,8 @@ pub(crate) struct Driver<'t> {
     joined: Option<Round>,
     /// Processes that want to come back, with the task of which they have state.
     asks: BTreeMap<PeerId, Option<TaskId>>,
-    /// For whom state is being made.
-    handing: Option<PeerId>,
+    /// For whom state is being made, to join at which round.
+    handing: Option<(PeerId, Round)>,
     alone: Option<Instant>,
     stopping: bool,
     commands: mpsc::Sender<Command>,
@@ -133,6 +142,12 @@ impl<'t> Driver<'t> {
         let board = settings.options.board.clone().unwrap_or_default();
         sides.processes.iter().for_each(|(peer, process)| board.list(*peer, &process.agents));
         let everyone = run.work().graph.agents();
+        let ids = |agent| neighbours(run.work().graph, agent).iter().map(|one| one.id).collect::<Vec<_>>();
+        let mut away = work_out(&settings.options.absences, &plan, ids);
+        // Whoever was back by then begins with everybody else.
+        away.retain(|away| away.back.is_none_or(|back| back.round > start.round));
+        let begun = settings.options.back_from;
+        let returning = away.iter().find(|away| settings.hosted.contains(&away.agent) && Some(away.from) == begun);
         let now = Instant::now();
         Self {
             agents: sides.around.iter().map(machine).collect(),
@@ -167,6 +182,10 @@ impl<'t> Driver<'t> {
             calendar,
             cuts: settings.options.cuts.clone(),
             crash: settings.options.crash,
+            returning: returning.copied(),
+            away,
+            back: BTreeSet::new(),
+            awaited: None,
             cut: BTreeSet::new(),
             resumed: settings.options.resume.is_some(),
             coming: None,
@@ -234,7 +253,7 @@ impl<'t> Driver<'t> {
     }
 
     fn see_who_is_left(&mut self) -> Result<(), NetError> {
-        let gone = |process: &Process| !process.greeted;
+        let gone = |process: &Process| !process.greeted && !self.is_expected(process);
         let processes = self.sides.processes.values();
         let nobody = self.started && !self.sides.processes.is_empty() && processes.clone().all(gone);
         if !nobody || processes.clone().all(|process| process.left) {
@@ -259,7 +278,7 @@ impl<'t> Driver<'t> {
             return Ok(());
         }
         self.stopping |= self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
-        if self.stopping || self.began.elapsed() <= self.start {
+        if self.stopping || self.began.elapsed() <= self.start || self.stands_ready() {
             return Ok(());
         }
         let missing = self.sides.processes.values().filter(|process| !process.greeted);

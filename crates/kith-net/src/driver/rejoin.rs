@@ -10,7 +10,9 @@ use kith_core::{AgentId, Round, TaskId};
 use kith_protocol::{Agent, Input};
 use libp2p::PeerId;
 
+use super::sides::Process;
 use super::{Driver, Notice};
+use crate::absence::Away;
 use crate::body::Body;
 use crate::codec::Packet;
 use crate::compute::Job;
@@ -39,6 +41,17 @@ impl Driver<'_> {
         if let Some(process) = self.sides.processes.get_mut(&peer) {
             process.returning = Some(instance);
             self.say(peer, Packet::UnderWay(self.current));
+            self.meets(peer);
+        }
+    }
+
+    /// Takes up with a neighbour that this process could not reach when it joined, and tells it. Only if it never met it: whom it knows
+    /// from an earlier start comes back itself, and says when; until then what was under way with that start is not forgotten here.
+    fn meets(&mut self, peer: PeerId) {
+        let (Some(joined), Some(process)) = (self.joined, self.sides.processes.get(&peer)) else { return };
+        if let Some(instance) = process.returning.filter(|_| process.under_way && process.instance.is_none()) {
+            self.connect(peer, instance);
+            self.say(peer, Packet::Joins(joined));
         }
     }
 
@@ -52,41 +65,86 @@ impl Driver<'_> {
 
     /// Answers a process that wants to come back; whether the compute thread is asked for what it takes. Before the local
     /// work of a round, of which the answer is the state; the next one, at which the other joins, nobody here has begun. Across
-    /// the end of a task nobody can join: it would miss the basis.
+    /// the end of a task nobody can join: it would miss the basis. Whose return is planned joins at the round of the plan, and gets the
+    /// state before that round.
     pub(super) fn hand_over(&mut self) -> bool {
+        if let Some((peer, source)) = self.asks.keys().find_map(|peer| Some((*peer, self.due_to(*peer)?))) {
+            self.asks.remove(&peer);
+            return self.make_state(source, peer, self.current);
+        }
         let (now, then) = (self.plan.stage(self.current), self.plan.stage(self.current.next()));
         let Some(task) = now.zip(then).filter(|(now, then)| now.task == then.task).map(|(now, _)| now.task) else {
             return false;
         };
-        while let Some((peer, own)) = self.asks.pop_first() {
-            if own == Some(task) {
-                self.answer(peer, Body::default());
+        while let Some(peer) = self.asks.keys().copied().find(|peer| !self.is_planned(*peer)) {
+            if self.asks.remove(&peer) == Some(Some(task)) {
+                self.answer(peer, self.current.next(), Body::default());
                 continue;
             }
             let Some(process) = self.sides.processes.get(&peer) else { continue };
             let neighbours =
                 |agent: &&AgentId| self.sides.around[*agent].iter().any(|one| process.agents.contains(&one.id));
             let Some(&agent) = self.agents.keys().find(neighbours) else { continue };
-            self.handing = Some(peer);
-            self.ask(Job::HandOver { agent, round: self.current });
-            return true;
+            return self.make_state(agent, peer, self.current.next());
         }
         false
     }
 
+    fn make_state(&mut self, agent: AgentId, peer: PeerId, joins: Round) -> bool {
+        self.handing = Some((peer, joins));
+        self.ask(Job::HandOver { agent, round: self.current });
+        true
+    }
+
     pub(super) fn handed_over(&mut self, body: Body) {
-        if let Some(peer) = self.handing.take() {
-            self.answer(peer, body);
+        if let Some((peer, joins)) = self.handing.take() {
+            self.answer(peer, joins, body);
         }
     }
 
-    fn answer(&mut self, peer: PeerId, body: Body) {
+    /// The hosted agent whose rows this process is to get now, as planned.
+    fn due_to(&self, peer: PeerId) -> Option<AgentId> {
+        let process = self.sides.processes.get(&peer)?;
+        let mut backs =
+            self.away.iter().filter(|away| process.agents.contains(&away.agent)).filter_map(|away| away.back);
+        let due = backs.find(|back| back.round == self.current && self.agents.contains_key(&back.source));
+        due.map(|back| back.source)
+    }
+
+    /// Whether this process is to come back at a later round, as planned.
+    fn is_planned(&self, peer: PeerId) -> bool {
+        self.sides.processes.get(&peer).is_some_and(|process| self.is_expected(process))
+    }
+
+    /// Whether an agent of this process is away, and to come back.
+    pub(super) fn is_expected(&self, process: &Process) -> bool {
+        self.away.iter().any(|away| process.agents.contains(&away.agent) && away.is_expected(self.current))
+    }
+
+    /// Whether the round that comes next waits for an agent that is to be back in it and has not said that it joins. A process that
+    /// never starts is waited for as long as at the beginning of a run.
+    pub(super) fn awaits_a_return(&mut self) -> bool {
+        let current = self.current;
+        let due = |away: &&Away| away.back.is_some_and(|back| back.round == current);
+        // The process that is to be killed may still be there.
+        let missing = |away: &Away| {
+            let neighbours = self.sides.hosts.contains_key(&away.agent);
+            neighbours && !self.back.contains(&(away.agent, current))
+        };
+        if !self.away.iter().filter(due).any(missing) {
+            self.awaited = None;
+            return false;
+        }
+        self.awaited.get_or_insert_with(Instant::now).elapsed() <= self.start
+    }
+
+    fn answer(&mut self, peer: PeerId, round: Round, body: Body) {
         let task = self.plan.stage(self.current).map_or(TaskId(0), |stage| stage.task);
         if let Some(&agent) = self.agents.keys().next() {
             self.traffic().resync(agent, task, body.len() as u64);
         }
         self.board.sent(peer, body.len() as u64);
-        self.say(peer, Packet::State { round: self.current.next(), body });
+        self.say(peer, Packet::State { round, body });
     }
 
     /// A process joins at this round: with it, nothing is under way.
@@ -101,6 +159,7 @@ impl Driver<'_> {
         (process.instance, process.returning) = (Some(instance), None);
         (process.greeted, process.left) = (true, false);
         let others = process.agents.clone();
+        self.back.extend(others.iter().map(|agent| (*agent, round)));
         self.board.link(peer, Link::Up);
         (self.tell)(Notice::Rejoined(others.clone(), round));
         for agent in self.agents.keys().copied().collect::<Vec<_>>() {
@@ -129,11 +188,7 @@ impl Driver<'_> {
         }
         let Some(process) = self.sides.processes.get_mut(&peer) else { return };
         process.under_way = true;
-        // A neighbour that could not be reached when this process joined.
-        if let (Some(joined), Some(instance)) = (self.joined, process.returning) {
-            self.connect(peer, instance);
-            self.say(peer, Packet::Joins(joined));
-        }
+        self.meets(peer);
     }
 
     /// Whether this process is on its way back into a run that is under way: goes on with it.
@@ -147,23 +202,58 @@ impl Driver<'_> {
             return Err(NetError::TooLate { agents: self.agents.keys().map(|agent| agent.0).collect() });
         }
         let helps = |peer: &PeerId| processes.get(peer).is_some_and(|one| one.under_way && one.greeted);
+        // Everybody else is to hear of a planned return, so it begins with all connected; the answer then comes when it is due.
+        let planned = self.returning.and_then(|away| away.back).filter(|_| self.is_awaited());
+        if planned.is_some() && !self.sides.processes.iter().all(|(peer, one)| helps(peer) || self.is_away(one)) {
+            return Ok(true);
+        }
         if let Some(coming) = &self.coming {
-            let waits = coming.round.is_some() || coming.since.elapsed() <= self.deadline;
+            let waits = coming.round.is_some() || planned.is_some() || coming.since.elapsed() <= self.deadline;
             if waits && helps(&coming.source) {
                 return Ok(true);
             }
         }
         // The next one after who gave no answer, or the first.
         let before = self.coming.take().map(|coming| coming.source);
-        let able: Vec<PeerId> = processes.keys().copied().filter(helps).collect();
+        let source = planned.and_then(|back| self.sides.hosts.get(&back.source));
+        let is_it = |peer: &PeerId| source.is_none_or(|source| source == peer);
+        let able: Vec<PeerId> = processes.keys().copied().filter(|peer| helps(peer) && is_it(peer)).collect();
         let next =
             able.iter().copied().find(|peer| before.is_none_or(|before| *peer > before)).or(able.first().copied());
         if let Some(source) = next {
-            let own = self.resumed.then(|| self.plan.stage(self.current).map(|stage| stage.task)).flatten();
+            // As planned, it takes a neighbour's rows, whatever it has itself.
+            let resumed = self.resumed && planned.is_none();
+            let own = resumed.then(|| self.plan.stage(self.current).map(|stage| stage.task)).flatten();
             self.say(source, Packet::Ask(own));
             self.coming = Some(Coming { source, since: Instant::now(), round: None });
         }
         Ok(true)
+    }
+
+    /// Whether the plan has this process back before the run ends.
+    pub(crate) fn comes_back_in_time(&self) -> bool {
+        self.returning.is_some_and(|away| away.back.is_some()) && !self.sides.processes.is_empty()
+    }
+
+    /// Whether this process may still come back as planned: it is not too late, or it stands ready.
+    fn is_awaited(&self) -> bool {
+        self.returning.is_some() && (self.began.elapsed() <= self.start || self.stands_ready())
+    }
+
+    /// Whether this process stands ready to come back as planned, having asked for what it takes: its round may be far off.
+    pub(super) fn stands_ready(&self) -> bool {
+        let source = self.coming.as_ref().and_then(|coming| self.sides.processes.get(&coming.source));
+        self.returning.is_some() && source.is_some_and(|source| source.greeted)
+    }
+
+    /// Whether all agents of a process are away when this one comes back, as planned.
+    fn is_away(&self, process: &Process) -> bool {
+        let Some(back) = self.returning.and_then(|away| away.back) else { return false };
+        let away = |agent: &AgentId| {
+            let mut own = self.away.iter().filter(|away| away.agent == *agent);
+            own.any(|away| away.from <= back.round && away.back.is_none_or(|other| other.round > back.round))
+        };
+        process.agents.iter().all(away)
     }
 
     /// The answer is there.

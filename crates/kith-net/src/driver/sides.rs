@@ -80,6 +80,10 @@ impl Driver<'_> {
         } else if self.started && process.instance != Some(hello.instance) {
             // Whatever was under way with it is forgotten there.
             self.gone(peer);
+            let goes_on = hello.goes_on_without(&self.hello);
+            if let Some(process) = self.sides.processes.get_mut(&peer) {
+                process.under_way = goes_on;
+            }
             self.returns(peer, hello.instance);
         } else {
             if let Some(process) = self.sides.processes.get_mut(&peer) {

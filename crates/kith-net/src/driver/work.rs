@@ -32,7 +32,7 @@ impl Driver<'_> {
         if let Some(stage) = ended.filter(|stage| !self.adopted.contains(&stage.task)) {
             self.schedule_basis(stage.task, before);
         } else if self.asked.len() == self.agents.len() && self.plan.stage(self.current).is_some() {
-            if self.hand_over() || self.settles_its_affairs() {
+            if self.hand_over() || self.settles_its_affairs() || self.awaits_a_return() {
                 return;
             }
             self.asked.clear();

@@ -2,7 +2,7 @@
 //! those of a run with the same peer telling no lies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use kith_core::{AgentId, Digest, Round, TaskId};
@@ -66,12 +66,27 @@ fn start() -> Settings {
 }
 
 fn hello() -> Vec<u8> {
-    let hello = Hello::new(Digest::of(b"a run"), 1, "cpu".to_owned(), vec![LIAR]).encode().expect("it encodes");
+    hello_of(LIAR, 1)
+}
+
+/// What a start of the process of an agent says first.
+pub(crate) fn hello_of(agent: AgentId, start: u64) -> Vec<u8> {
+    packed(&Hello::new(Digest::of(b"a run"), start, "cpu".to_owned(), vec![agent]))
+}
+
+/// The same where the run is under way without whom it is said to.
+pub(crate) fn under_way(agent: AgentId, start: u64, round: Round) -> Vec<u8> {
+    let hello = Hello::new(Digest::of(b"a run"), start, "cpu".to_owned(), vec![agent]);
+    packed(&hello.knowing(Some(round), None))
+}
+
+fn packed(hello: &Hello) -> Vec<u8> {
+    let hello = hello.encode().expect("it encodes");
     [&[0], &(hello.len() as u32).to_le_bytes()[..], &hello].concat()
 }
 
 /// What an honest peer answers to a frame; payloads it sends back as they came.
-fn answer(frame: &Frame) -> Vec<Vec<u8>> {
+pub(crate) fn answer(frame: &Frame) -> Vec<Vec<u8>> {
     let back = |kind, body: &[u8]| {
         let next = frame.header.round.next();
         let header = Header { kind, next, body_len: body.len() as u32, ..frame.header };
@@ -308,4 +323,61 @@ fn when_every_neighbour_is_gone_without_a_word_the_run_ends_with_an_error_after_
         Err(NetError::Alone { agents, round }) => assert_eq!((agents, round >= 2), (vec![0, 1, 2, 3, 4], true)),
         other => panic!("{:?}", other.map(|outcome| outcome.rounds)),
     }
+}
+
+/// A machine that goes down says nothing, and its connection stays: who is started there anew has another one, and is greeted on it.
+#[test]
+fn a_peer_that_is_started_anew_before_its_old_connection_breaks_is_heard_and_answered() {
+    let (small, key, own) = (one_task(Preset::DPsgd), Keypair::generate_ed25519(), Identity::generate());
+    let address = "/memory/44000".to_owned();
+    let entry = |agents: &[u32], id, address| PeerEntry { agents: agents.to_vec(), id, address };
+    let peers = vec![
+        entry(&[0, 1, 2, 3, 4], own.peer_id(), Some(address.clone())),
+        entry(&[5], PeerId::from(key.public()).to_string(), None),
+    ];
+    let to = (own.peer_id().parse().expect("a peer id"), address.parse().expect("an address"));
+    let settings = Settings { identity: own, listen: vec![address], peers: PeersFile { peers }, ..start() };
+    let (frozen, freezes) = mpsc::channel();
+    let (ended, end) = mpsc::channel::<()>();
+    let mut honest = lying(None);
+    let old = move |heard| match &heard {
+        Heard::Packet(packet) if Frame::read(packet).is_some_and(|frame| frame.header.round == Round(1)) => {
+            let _ = frozen.send(());
+            // Its connection is not read any more, and not closed.
+            let _ = end.recv_timeout(Duration::from_secs(60));
+            Says { goes: true, ..Says::default() }
+        }
+        _ => honest(heard),
+    };
+    let (greeted, mut said) = (Arc::new(Mutex::new(false)), false);
+    let seen = Arc::clone(&greeted);
+    let new = move |heard| match heard {
+        Heard::Up => Says { first: vec![hello_of(LIAR, 2)], ..Says::default() },
+        Heard::Packet(packet) => {
+            *seen.lock().expect("nobody panics") |= packet.first() == Some(&0);
+            let joins = packet.first() == Some(&0) && !std::mem::replace(&mut said, true);
+            let joins = joins.then(|| [&[6][..], &3_u64.to_le_bytes()].concat());
+            let answers = Frame::read(&packet).map(|frame| answer(&frame)).unwrap_or_default();
+            Says { first: joins.into_iter().chain(answers).collect(), ..Says::default() }
+        }
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (_stop_old, stopped_old) = tokio::sync::oneshot::channel();
+    let outcome = small.with(|work| {
+        std::thread::scope(|scope| {
+            let (keys, at) = (key.clone(), to.clone());
+            let first = scope.spawn(move || live(keys, at, stopped_old, old));
+            let second = scope.spawn(move || {
+                freezes.recv_timeout(Duration::from_secs(60)).expect("it takes part until then");
+                live(key, to, stopped, new)
+            });
+            let outcome = process(&small, &work, settings, &mut Watch::default(), &Mutex::default());
+            drop((stop, ended));
+            first.join().expect("the peer does not panic");
+            second.join().expect("the peer does not panic");
+            outcome
+        })
+    });
+    assert!(*greeted.lock().expect("nobody panics"), "the new start hears a hello");
+    assert_eq!(outcome.expect("it ends").tasks, 1);
 }

@@ -1,6 +1,7 @@
 //! Processes that go on from what they kept, and processes that come back into a run that went on without them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -9,9 +10,15 @@ use kith_method::Preset;
 use kith_net::{NetError, Notice, Settings};
 
 use kith_run::Outcome;
+use libp2p::PeerId;
+use libp2p::identity::Keypair;
 
 use crate::common::Small;
-use crate::support::{ALONE, BY_THREE, Watch, loopback, settings, settings_at, small, telling, together, watched};
+use crate::liars::{answer, hello_of, under_way};
+use crate::raw::{Frame, Heard, Says, live};
+use crate::support::{
+    ALONE, BY_THREE, Watch, loopback, process, settings, settings_at, small, telling, together, watched,
+};
 
 fn resuming(all: Vec<Settings>, states: &[Vec<u8>]) -> Vec<Settings> {
     let with = |(mut settings, state): (Settings, &Vec<u8>)| {
@@ -152,6 +159,141 @@ fn a_process_without_state_comes_back_in_a_later_task_with_a_neighbours_rows_and
         assert_eq!(accuracies.len(), 1, "it saw the end of one task");
         assert!(accuracies[0].iter().all(|accuracy| *accuracy > 0.2), "{accuracies:?}");
         assert!(returned.bytes_training[1] > 0.0 && returned.bytes_training[0] == 0.0);
-        assert!(outcomes.all(|outcome| outcome.tasks == 2));
+        // How far the run is, and not how much of it an agent was there for.
+        let rounds = returned.rounds;
+        assert!(outcomes.all(|outcome| (outcome.tasks, outcome.rounds) == (2, rounds)), "{rounds}");
     }
+}
+
+/// Agents 0, 1 and 2 on a chain. The last one does not begin round 1 before the first, which was killed there after it had
+/// acknowledged what it was sent, is back in the same round and has been sent it again.
+#[test]
+fn who_is_killed_and_back_within_a_round_is_sent_again_what_it_had_acknowledged() {
+    let small = Small { graph: "chain:3", tasks: 1, ..small(Preset::DPsgd) };
+    let (key, killed) = (Keypair::generate_ed25519(), Round(1));
+    let mut all = settings(42_000, &[&[0], &[1], &[2]]);
+    for settings in &mut all {
+        settings.peers.peers[0].id = PeerId::from(key.public()).to_string();
+        settings.peers.peers[0].address = None;
+    }
+    let [_, middle, last] = all.try_into().unwrap_or_else(|_| panic!("three"));
+    let to = (middle.identity.peer_id().parse().expect("a peer id"), middle.listen[0].parse().expect("an address"));
+    let (again, sent_again) = mpsc::channel();
+    let (mut dead, mut back) = (false, false);
+    let act = move |heard| {
+        let hello = |start| Says { first: vec![hello_of(AgentId(0), start)], ..Says::default() };
+        let packet = match heard {
+            Heard::Up => return hello(1),
+            Heard::Packet(packet) => packet,
+        };
+        if packet.first() == Some(&3) {
+            let joins = [&[6][..], &killed.0.to_le_bytes()].concat();
+            return Says { first: vec![joins], ..Says::default() };
+        }
+        let Some(frame) = Frame::read(&packet) else { return Says::default() };
+        if !frame.header.kind.is_payload() {
+            return Says::default();
+        }
+        let mut answers = answer(&frame);
+        if frame.header.round == killed && !std::mem::replace(&mut dead, true) {
+            answers.truncate(1);
+            return Says { first: answers, then: hello(2).first, goes: false };
+        }
+        if frame.header.round == killed && !std::mem::replace(&mut back, true) {
+            let _ = again.send(());
+        }
+        Says { first: answers, ..Says::default() }
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let arrived = Arc::new(AtomicBool::new(false));
+    let (middle, last) = small.with(|work| {
+        std::thread::scope(|scope| {
+            let peer = scope.spawn(move || live(key, to, stopped, act));
+            let (small, with, seen) = (&small, work.clone(), Arc::clone(&arrived));
+            let last = scope.spawn(move || {
+                let before = move |round: Round| {
+                    if round == killed {
+                        seen.store(sent_again.recv_timeout(Duration::from_secs(30)).is_ok(), Ordering::Relaxed);
+                    }
+                };
+                let mut watch = Watch { before: Some(Box::new(before)), ..Watch::default() };
+                process(small, &with, last, &mut watch, &Mutex::default())
+            });
+            let outcome = process(small, &work, middle, &mut Watch::default(), &Mutex::default());
+            drop(stop);
+            peer.join().expect("the peer does not panic");
+            (outcome, last.join().expect("no process panics"))
+        })
+    });
+    assert!(arrived.load(Ordering::Relaxed), "the payload comes again");
+    for outcome in [middle, last] {
+        let outcome = outcome.expect("it ends");
+        assert_eq!((outcome.tasks, outcome.missed_exchanges), (1, 0));
+    }
+}
+
+/// A process that came back itself, and a neighbour that is then killed and started again: whose hello the newcomer hears too late, the
+/// newcomer takes for one that it could not reach, and says so. What was under way with its former start is not forgotten before it joins.
+#[test]
+fn a_process_that_came_back_does_not_take_a_neighbour_that_comes_back_for_one_that_was_there() {
+    let small = small(Preset::DPsgd);
+    let keeping = |_| Watch { keep: Some(Round(2)), ..Watch::default() };
+    let state = watched(&small, settings(43_000, &[&[0, 1, 2, 3, 4], &[5]]), keeping).remove(0).1.state;
+    let (key, neighbour) = (Keypair::generate_ed25519(), AgentId(5));
+    let mut settings = settings(43_010, &[&[0, 1, 2, 3, 4], &[5]]).remove(0);
+    settings.options.resume = Some(state.into());
+    settings.peers.peers[1].id = PeerId::from(key.public()).to_string();
+    settings.peers.peers[1].address = None;
+    let to = (settings.identity.peer_id().parse().expect("a peer id"), settings.listen[0].parse().expect("an address"));
+    let number = |kind: u8, round: u64| [&[kind][..], &round.to_le_bytes()].concat();
+    let joins: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let (said, mut dead) = (Arc::clone(&joins), false);
+    let act = move |heard| {
+        let says = |first: Vec<Vec<u8>>, then| Says { first, then, goes: false };
+        let packet = match heard {
+            Heard::Up => return says(vec![under_way(neighbour, 1, Round(3))], Vec::new()),
+            Heard::Packet(packet) => packet,
+        };
+        match packet[0] {
+            // It asks, and is told to join with what it has.
+            4 => return says(vec![[number(5, 3), vec![0; 4]].concat()], Vec::new()),
+            6 => said.lock().expect("nobody panics").push(packet.clone()),
+            3 => return says(vec![number(3, 3)], vec![number(6, 5)]),
+            _ => {}
+        }
+        let Some(frame) = Frame::read(&packet).filter(|frame| frame.header.kind.is_payload()) else {
+            return Says::default();
+        };
+        if frame.header.round >= Round(5) {
+            return says(answer(&frame), Vec::new());
+        }
+        let first = !std::mem::replace(&mut dead, true);
+        says(if first { vec![hello_of(neighbour, 2)] } else { Vec::new() }, Vec::new())
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (news, rejoined) = mpsc::channel();
+    let tell = move |notice| {
+        if notice == Notice::Rejoined(vec![neighbour], Round(5)) {
+            let _ = news.send(());
+        }
+    };
+    let before = move |round: Round| {
+        if round == Round(4) {
+            rejoined.recv_timeout(Duration::from_secs(30)).expect("the neighbour joins, and is heard");
+        }
+    };
+    let outcome = small.with(|work| {
+        std::thread::scope(|scope| {
+            let peer = scope.spawn(move || live(key, to, stopped, act));
+            let mut watch = Watch { before: Some(Box::new(before)), ..Watch::default() };
+            let outcome = telling(&small, &work, settings, &mut watch, &tell);
+            drop(stop);
+            peer.join().expect("the peer does not panic");
+            outcome
+        })
+    });
+    assert_eq!(*joins.lock().expect("nobody panics"), [number(6, 3)], "it joins once");
+    let outcome = outcome.expect("it ends");
+    // Of the round in which the neighbour died, one on each of its two edges.
+    assert_eq!((outcome.tasks, outcome.missed_exchanges), (2, 2));
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kith_core::{AgentId, Digest};
+use kith_core::{AgentId, Digest, Round};
 use kith_net::{Discover, Identity, PeersFile};
 
 use super::launch::can_happen;
@@ -101,6 +101,9 @@ pub(super) struct AgentArgs {
     /// Write progress to stdout as lines of JSON, and stop when stdin ends: for `kith launch`
     #[arg(long, hide = true)]
     report: bool,
+    /// Come back as the file plans it, after a crash before this round: for `kith launch`
+    #[arg(long, hide = true, requires = "resume")]
+    back_from: Option<u64>,
 }
 
 /// Agents on the command line, ascending, each once.
@@ -204,6 +207,7 @@ fn hosting(arguments: &AgentArgs, reports: Reports) -> Result<Hosting, Failure> 
         wait: Duration::from_secs(arguments.wait),
         directory: arguments.out.clone(),
         begins_after: arguments.after,
+        back_from: arguments.back_from.map(Round),
         endpoint: arguments.metrics_addr,
         reports,
     })

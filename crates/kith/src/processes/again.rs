@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use kith_core::Digest;
 use kith_method::ExchangeKind;
 
-use super::faults::Planned;
+use super::faults::dies;
 use super::files::ProcessFile;
 use super::gather::LaunchError;
 use super::launch::{Launch, Place, ProcessError, title};
@@ -59,7 +59,7 @@ impl Launch<'_> {
             let file = ProcessFile::read(folder).map_err(|source| RunError::output("read", folder, source))?;
             let ended = file.and_then(|file| file.ended).is_some_and(|ended| !ended.outcome.stopped);
             // One that is to die does not come to its end.
-            Ok::<_, RunError>(ended || Planned::new(&self.arm.faults, agents).crash.is_some())
+            Ok::<_, RunError>(ended || dies(&self.arm.faults, agents))
         };
         let ended: Vec<bool> = places.iter().map(ended).collect::<Result<_, _>>()?;
         if ended.iter().all(|ended| *ended) {

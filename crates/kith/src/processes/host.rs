@@ -11,7 +11,7 @@ use kith_data::SearchPath;
 use kith_net::{Discover, Identity, Notice, PeersFile};
 use kith_sim::Outcome;
 
-use super::faults::Planned;
+use super::faults::{Begins, Planned};
 use super::files::{Ended, ProcessFile, RowsWriter, Taken};
 use super::lines::Line;
 use super::serve::Endpoint;
@@ -45,6 +45,8 @@ pub struct Hosting {
     pub directory: Option<PathBuf>,
     /// The state of a process that goes on: the one after so many rounds, instead of the newest.
     pub begins_after: Option<u64>,
+    /// The round before which it was killed, as the file plans it: it goes on where the plan has it back.
+    pub back_from: Option<Round>,
     /// Where it shows how it stands, if anywhere.
     pub endpoint: Option<SocketAddr>,
     /// Who is told how it goes.
@@ -97,11 +99,10 @@ pub(crate) fn run_here(
     let status = Arc::new(Keeping::new(started.who()));
     started.file(None).write(directory)?;
     directory.write_json(STATUS, &status.status())?;
-    let planned = Planned::new(&arm.faults, &hosting.agents);
-    let mut plan = Plan::new(&arm.faults, &hosting.agents, planned.crash);
-    if let Some(Resumed { round, .. }) = &state {
-        plan.begun = *round;
-    }
+    let resumed = state.as_ref().map_or(Round(0), |state| state.round);
+    let begins = hosting.back_from.map_or(Begins::With(resumed), Begins::BackFrom);
+    let planned = Planned::new(&arm.faults, &hosting.agents, begins);
+    let plan = Plan::new(&arm.faults, &hosting.agents, planned.crash, begins);
     let settings = started.settings(options.device.label(), started.net_options(&status, state, planned));
     let _endpoint = started.endpoint(&status)?;
     let mut watch = Watch {
@@ -211,7 +212,9 @@ impl Started<'_> {
             resume: state.map(|state| Arc::from(state.bytes)),
             cuts: planned.cuts,
             straggles: planned.straggles,
-            crash: planned.crash,
+            crash: planned.crash.map(|crash| crash.from),
+            absences: planned.absences,
+            back_from: planned.back_from,
         }
     }
 

@@ -8,13 +8,14 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use kith_core::AgentId;
+use kith_core::{AgentId, Round};
 use kith_data::SearchPath;
 use kith_net::{Identity, NetError, PeerEntry, PeersFile};
 use thiserror::Error;
 
 use super::again::Again;
 use super::child::share;
+use super::faults::comes_back;
 use super::gather::LaunchError;
 use super::leavings::{AllLeft, Asked};
 use super::status::named;
@@ -179,9 +180,17 @@ impl Launch<'_> {
 
     fn start(&self, places: Vec<Place>, again: &Again, display: Display) -> Result<AllLeft, LaunchError> {
         let peers = self.introduce(&places)?;
-        let mut supervision = Supervision::new(display, self.interrupt.clone(), self.patience());
+        let back = |place: usize, killed: Round| {
+            let returns = comes_back(&self.arm.faults, &places[place].1, killed);
+            returns.then(|| self.command(place, &places, &peers, Begin::BackFrom(killed)).spawn())
+        };
+        let mut supervision = Supervision::new(display, self.interrupt.clone(), self.patience(), &back);
         for (place, (_, agents)) in places.iter().enumerate() {
-            let child = self.command(place, &places, &peers, again).spawn();
+            let begin = match again {
+                Again::After(rounds) => Begin::After(rounds[place]),
+                Again::Anew | Again::Ended => Begin::Anew,
+            };
+            let child = self.command(place, &places, &peers, begin).spawn();
             let program = || self.launching.program.clone();
             let child = child.map_err(|source| ProcessError::Start { program: program(), source })?;
             supervision.add(Process::new(place, agents.clone(), child));
@@ -202,7 +211,7 @@ impl Launch<'_> {
     /// them read the same.
     fn watch(
         &self,
-        supervision: Supervision,
+        supervision: Supervision<'_>,
     ) -> (Result<AllEnded, ProcessError>, Result<Parts, crate::compose::RunError>) {
         let (arm, search) = (self.arm, self.search);
         let (under_way, begun) = channel();
@@ -252,7 +261,7 @@ impl Launch<'_> {
         Ok(Introduced { file, addresses })
     }
 
-    fn command(&self, place: usize, places: &[Place], peers: &Introduced, again: &Again) -> Command {
+    fn command(&self, place: usize, places: &[Place], peers: &Introduced, begin: Begin) -> Command {
         let mut command = Command::new(&self.launching.program);
         let (folder, agents) = &places[place];
         let (first, last) = (agents[0], agents[agents.len() - 1]);
@@ -272,16 +281,26 @@ impl Launch<'_> {
             .args(["--device", self.options.device.flag()])
             .args(["--wait", &WAIT.as_secs().to_string()])
             .arg("--report");
-        if let Again::After(rounds) = again {
-            command.arg("--resume").arg(folder).args(["--after", &rounds[place].to_string()]);
-            return piped(command);
-        }
-        command.arg("--out").arg(folder);
-        if self.digests == RoundDigests::Yes {
+        match begin {
+            Begin::Anew => command.arg("--out").arg(folder),
+            Begin::After(rounds) => command.arg("--resume").arg(folder).args(["--after", &rounds.to_string()]),
+            Begin::BackFrom(round) => command.arg("--resume").arg(folder).args(["--back-from", &round.0.to_string()]),
+        };
+        if begin == Begin::Anew && self.digests == RoundDigests::Yes {
             command.arg("--digests");
         }
         piped(command)
     }
+}
+
+/// Where a process begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    Anew,
+    /// From its state after so many rounds.
+    After(u64),
+    /// Where the plan has it back; it was killed before this round.
+    BackFrom(Round),
 }
 
 /// The command as a process of its own, which speaks to this one.

@@ -52,6 +52,21 @@ impl Process {
         }
     }
 
+    /// Sends on what it says, for as long as it does.
+    fn listen(&mut self, sender: &SyncSender<(usize, Line)>) {
+        let (Some(stdout), sender, place) = (self.child.stdout.take(), sender.clone(), self.place) else { return };
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // What is no such line is not ours.
+                if let Ok(line) = serde_json::from_str(&line)
+                    && sender.send((place, line)).is_err()
+                {
+                    break;
+                }
+            }
+        });
+    }
+
     fn words(&mut self) -> String {
         self.words.take().and_then(|words| words.join().ok()).unwrap_or_default()
     }
@@ -62,7 +77,9 @@ impl Process {
 }
 
 /// However this ends, no process stays behind: the end of its stdin asks it to stop, and nobody waits for it any more.
-pub(super) struct Supervision {
+pub(super) struct Supervision<'a> {
+    /// Starts a process anew that was killed before this round, where the file plans that it comes back.
+    again: &'a StartAgain<'a>,
     processes: Vec<Process>,
     display: Display,
     interrupt: Interrupt,
@@ -78,6 +95,9 @@ pub(super) struct Supervision {
     early: Option<String>,
 }
 
+/// Starts the process of a place anew that was killed before a round; none if it is to stay away.
+pub(super) type StartAgain<'a> = dyn Fn(usize, Round) -> Option<std::io::Result<Child>> + 'a;
+
 /// How the processes ended.
 pub(super) struct AllEnded {
     pub(super) lost: Vec<String>,
@@ -85,10 +105,11 @@ pub(super) struct AllEnded {
     pub(super) asked: Asked,
 }
 
-impl Supervision {
-    pub(super) fn new(display: Display, interrupt: Interrupt, patience: Duration) -> Self {
+impl<'a> Supervision<'a> {
+    pub(super) fn new(display: Display, interrupt: Interrupt, patience: Duration, again: &'a StartAgain<'a>) -> Self {
         let (sender, receiver) = sync_channel(LINES);
         Self {
+            again,
             processes: Vec::new(),
             display,
             interrupt,
@@ -105,19 +126,7 @@ impl Supervision {
     }
 
     pub(super) fn add(&mut self, mut process: Process) {
-        if let Some(stdout) = process.child.stdout.take() {
-            let (sender, place) = (self.sender.clone(), process.place);
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    // What is no such line is not ours.
-                    if let Ok(line) = serde_json::from_str(&line)
-                        && sender.send((place, line)).is_err()
-                    {
-                        break;
-                    }
-                }
-            });
-        }
+        process.listen(&self.sender);
         self.processes.push(process);
     }
 
@@ -189,7 +198,7 @@ impl Supervision {
         }
         let name = title(process.place, &process.agents);
         if let Some(round) = process.crashed {
-            self.display.voice().say(&format!("{name} was killed before round {round}, as planned; the others go on"));
+            self.crashed(place, round, &name);
             return;
         }
         let told = match code {
@@ -205,6 +214,26 @@ impl Supervision {
             self.display.voice().say(&format!("{told}; the others go on"));
             self.lost.push(told);
         }
+    }
+
+    /// A process was killed as planned. Where it comes back, it starts at once: it stands ready until its round.
+    fn crashed(&mut self, place: usize, round: Round, name: &str) {
+        let again = if self.asked.is_some() { None } else { (self.again)(place, round) };
+        let told = match again {
+            None => format!("{name} was killed before round {round}, as planned; the others go on"),
+            Some(Ok(child)) => {
+                let mut process = Process::new(place, std::mem::take(&mut self.processes[place].agents), child);
+                process.listen(&self.sender);
+                self.processes[place] = process;
+                format!("{name} was killed before round {round}, as planned, and starts again")
+            }
+            Some(Err(error)) => {
+                let told = format!("{name} cannot be started again: {error}");
+                self.lost.push(told.clone());
+                told
+            }
+        };
+        self.display.voice().say(&told);
     }
 
     /// How far the processes are together: as far as the last of those that go on.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kith_core::{AgentId, Digest, Event, Key, Round, TaskId};
-use kith_sim::{Fault, Moment, Observer, Phase, Progress};
+use kith_net::Absence;
+use kith_sim::{Fault, FaultKind, Moment, Observer, Phase, Progress};
 
+use super::faults::Begins;
 use super::files::{RowsWriter, Taken};
 use super::lines::Line;
 use super::status::Keeping;
@@ -35,18 +37,18 @@ pub(super) struct Watch<'w, 'a> {
 pub(super) struct Plan {
     /// What strikes its agents, or links of which they are the lower end.
     pub(super) own: Vec<Fault>,
-    /// The round before which it is to be killed.
-    pub(super) crash: Option<Round>,
+    /// When it is to be killed, and whether it comes back.
+    pub(super) crash: Option<Absence>,
     /// Rounds before this one have begun.
     pub(super) begun: Round,
     pub(super) since: Instant,
 }
 
 impl Plan {
-    pub(super) fn new(faults: &[Fault], hosted: &[AgentId], crash: Option<Round>) -> Self {
+    pub(super) fn new(faults: &[Fault], hosted: &[AgentId], crash: Option<Absence>, begins: Begins) -> Self {
         let is_own = |fault: &&Fault| hosted.contains(&AgentId(fault.peer.unwrap_or(fault.agent).min(fault.agent)));
         let own = faults.iter().filter(is_own).cloned().collect();
-        Self { own, crash, begun: Round(0), since: Instant::now() }
+        Self { own, crash, begun: begins.first(), since: Instant::now() }
     }
 
     /// What strikes as this round begins, after the last that began.
@@ -111,9 +113,15 @@ impl Observer for Watch<'_, '_> {
         let (task, round, value) = (moment.task, moment.round, self.plan.since.elapsed().as_secs_f64());
         for fault in self.plan.strikes(round) {
             let (agent, key) = (Some(AgentId(fault.agent)), fault.kind.key());
+            // It was taken back in the round before the one with which it begins.
+            let round = Round(round.0 - u64::from(fault.kind == FaultKind::Restart).min(round.0));
             self.recorder.event(&Event { agent, task, round, key, of: fault.peer, value });
         }
-        if self.plan.crash.is_some_and(|crash| crash <= round) {
+        if let Some(crash) = self.plan.crash.filter(|crash| crash.from <= round) {
+            // What it measured until then is measured; its weights it gets from a neighbour.
+            if crash.restart.is_some() && !self.recorder.keeps_state(moment) {
+                return;
+            }
             self.recorder.make_visible();
             Line::Crash(round).say();
             // Whoever started this process kills it now; if nobody is there any more, it is asked to stop.

@@ -152,6 +152,14 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// Keeps the state before a round, whatever the file says of checkpoints. Whether it is on the disk; why not, [`Recorder::take_failure`] says.
+    pub(crate) fn keeps_state(&mut self, moment: &mut Moment<'_>) -> bool {
+        if self.failed.is_none() {
+            self.failed = self.keep(Holds::State, moment).err();
+        }
+        self.failed.is_none()
+    }
+
     /// What was measured so far is in the files, whatever becomes of the process.
     pub(crate) fn make_visible(&mut self) {
         self.flushed = Instant::now();

@@ -87,6 +87,82 @@ fn a_partition_that_heals_and_a_death_as_planned_have_the_bits_of_the_simulator(
     }
 }
 
+/// Agents that fall and come back: twice the same one, two at once, and one that is away when a basis is agreed on.
+const RETURNING: &str = r#"name = "returning"
+seed = 6
+graph = { family = "ring", agents = 6 }
+network = { hidden = [16] }
+train = { rounds_per_task = 12, batch_size = 10, learning_rate = 0.05 }
+links = { deadline_ms = 20000 }
+
+[data]
+dataset = "synthetic"
+tasks = { kind = "permuted", count = 2 }
+synthetic = { shape = [1, 6, 6], classes = 4, train = 600, test = 80 }
+
+[[arm]]
+name = "d-psgd"
+method = "d-psgd"
+faults = [
+  { kind = "crash", round = 4, agent = 1 },
+  { kind = "restart", round = 7, agent = 1 },
+  { kind = "crash", round = 4, agent = 3 },
+  { kind = "restart", round = 6, agent = 3 },
+  { kind = "crash", round = 9, agent = 1 },
+  { kind = "restart", round = 14, agent = 1 },
+]
+
+[[arm]]
+name = "codec"
+method = "codec"
+memory = { samples = 20, consensus_rounds = 2 }
+faults = [
+  { kind = "crash", round = 3, agent = 1 },
+  { kind = "restart", round = 5, agent = 1 },
+  { kind = "crash", round = 11, agent = 2 },
+  { kind = "restart", round = 13, agent = 2 },
+]
+
+[[arm]]
+name = "whole"
+method = "d-psgd"
+"#;
+
+#[test]
+fn agents_that_fall_and_come_back_as_planned_have_the_bits_of_the_simulator() {
+    let folder = workplace(RETURNING);
+    let folder = folder.path();
+    let simulated = kith(folder, &["run", "e.toml", "--digests", "-q", "--out", "simulated"]);
+    assert!(simulated.status.success(), "{}", text(&simulated.stderr));
+    let expected = run_directory(&folder.join("simulated"));
+    let launched = kith(folder, &["launch", "e.toml", "--digests", "--out", "out"]);
+    let words = text(&launched.stderr);
+    assert!(launched.status.success(), "{words}");
+    assert!(words.contains("process 3 (agent 3) was killed before round 4, as planned, and starts again"), "{words}");
+    let directory = run_directory(&folder.join("out"));
+    assert!(digests(&directory) == digests(&expected), "{:?}\n{words}", difference(&directory, &expected));
+    let lines = |arm: &str| digests(&expected).lines().filter(|line| line.contains(&format!("\"{arm}\""))).count();
+    // Rounds without them: 4 to 7, 4 to 6 and 9 to 14; 3 to 5, and 11 to 14, which is the first of the second task: nobody comes back
+    // while a basis is agreed on.
+    assert_eq!([lines("d-psgd"), lines("codec"), lines("whole")], [144 - 13, 168 - 7, 144]);
+    let struck = |directory: &Path| -> Vec<[Value; 4]> {
+        let lines = metrics(directory, &["crash", "restart"]).into_iter();
+        let mut all: Vec<[Value; 4]> =
+            lines.map(|line| ["arm", "round", "key", "agent"].map(|key| line[key].clone())).collect();
+        all.sort_by_key(|line| format!("{line:?}"));
+        all
+    };
+    assert_eq!(struck(&directory), struck(&expected));
+    assert_eq!(struck(&directory).len(), 10);
+    let arms = |directory: &Path| json(&directory.join("summary.json"))["arms"].clone();
+    for place in 0..3 {
+        let (one, other) = (&arms(&expected)[place], &arms(&directory)[place]);
+        for key in ["accuracy_matrix_per_agent", "agent_steps", "rounds", "missed_exchanges", "parameter_digest"] {
+            assert_eq!(one[key], other[key], "{key} of {}", one["arm"]);
+        }
+    }
+}
+
 #[test]
 fn what_real_processes_cannot_do_of_a_plan_is_refused_at_its_line_before_anything_starts() {
     let folder = workplace(PLANNED);
@@ -101,11 +177,19 @@ fn what_real_processes_cannot_do_of_a_plan_is_refused_at_its_line_before_anythin
     refused(&["launch", "-n", "4", "e.toml"], "e.toml:30:3: faults.2");
     let words = "other agents of the same process would die with it";
     refused(&["launch", "-n", "4", "e.toml", "--arm", "killed"], words);
-    let plan = "faults=[{kind = \"crash\", round = 2, agent = 1}, {kind = \"restart\", round = 4, agent = 1}]";
-    refused(
-        &["launch", "e.toml", "--arm", "whole", "--set", plan],
-        "the round in which it is back would not be the plan's",
-    );
+    let falls = |kind: &str, round: u64, agent: u64| format!("{{kind = \"{kind}\", round = {round}, agent = {agent}}}");
+    let (crash, restart) = (|round, agent| falls("crash", round, agent), |round, agent| falls("restart", round, agent));
+    for (processes, faults, words) in [
+        ("4", vec![crash(2, 0), crash(2, 1), restart(4, 0), restart(4, 1)], "the rows of a neighbour of its own"),
+        ("8", vec![crash(2, 1), restart(4, 1), crash(5, 1)], "an agent that is away cannot crash"),
+        ("8", vec![crash(2, 1), crash(3, 1), restart(4, 1)], "an agent that is away cannot crash"),
+        ("8", vec![crash(2, 1), restart(4, 1), restart(6, 1)], "an agent that is there cannot come back"),
+        ("8", vec![crash(2, 1), restart(4, 1), crash(5, 2)], "a neighbour that falls or comes back in this round"),
+        ("8", vec![crash(2, 1), restart(4, 1), crash(2, 5), restart(4, 5)], "one agent comes back at a time"),
+    ] {
+        let plan = format!("faults=[{}]", faults.join(", "));
+        refused(&["launch", "-n", processes, "e.toml", "--arm", "whole", "--set", &plan], words);
+    }
     let plan = "faults=[{kind = \"straggler\", round = 2, agent = 1, factor = 0.5}]";
     refused(&["launch", "e.toml", "--arm", "whole", "--set", plan], "a process cannot compute faster than it does");
     let alone = ["agent", "--experiment", "e.toml", "--arm", "killed", "--agents", "1", "--identity", "none.key"];
