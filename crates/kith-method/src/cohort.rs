@@ -168,8 +168,9 @@ impl<E: Engine> Cohort<E> {
         }
         self.extra.begin();
         (self.stepped, self.previous_rate) = (None, None);
-        if in_coordinates {
-            // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes.
+        if in_coordinates || self.extra.push.is_some() {
+            // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes. Where models
+            // are divided, they are their own numerators again, so that nothing is missing that was under way.
             self.kept.clear();
         }
         self.planned = None;

@@ -325,6 +325,7 @@ impl<'a, E: Engine> Run<'a, E> {
             agent: row.agent,
             fresh: &row.fresh,
             opened: &row.opened,
+            given: &row.given,
             late: row.late.iter().map(flow).collect(),
         });
         rows.collect()

@@ -167,7 +167,7 @@ fn a_checkpoint_that_is_not_of_this_run_is_refused_and_nothing_is_overwritten() 
     };
     refused(&damaged, &[], "the checkpoint is damaged");
     refused(&bytes[..bytes.len() - 5], &[], "the checkpoint is cut short");
-    refused(&format, &[], "the checkpoint has format 99; this version of kith reads format 3");
+    refused(&format, &[], "the checkpoint has format 99; this version of kith reads format 4");
     refused(b"something else", &[], "this is no checkpoint of kith");
     refused(&other, &[], "the checkpoint is of arm codec; this run is of arm d-psgd");
     refused(&bytes, &["--seed", "9"], "it holds a run of experiment");

@@ -54,17 +54,32 @@ pub struct Mixing<'a> {
     pub fresh: &'a [AgentId],
     /// Neighbours from whom a payload of this round is expected, ascending.
     pub opened: &'a [AgentId],
+    /// To whom, of those that only receive from it, its payload of this round went, ascending.
+    pub given: &'a [AgentId],
     /// Flows of earlier rounds.
     pub late: Vec<LateFlow>,
 }
 
+/// A public row of an earlier round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct KeptRow {
+    /// The row, and what travels beside it.
+    pub(crate) row: Vec<f32>,
+    /// Its push-sum weight; 1 where nothing is divided.
+    pub(crate) weight: f64,
+}
+
 /// Public rows of exchanges that were not settled in their round, by directed edge and round.
 #[derive(Default)]
-pub(crate) struct Kept(BTreeMap<(AgentId, AgentId), BTreeMap<Round, Vec<f32>>>);
+pub(crate) struct Kept(BTreeMap<(AgentId, AgentId), BTreeMap<Round, KeptRow>>);
 
 impl Kept {
-    fn get(&self, from: AgentId, to: AgentId, round: Round) -> Option<&[f32]> {
-        self.0.get(&(from, to))?.get(&round).map(Vec::as_slice)
+    fn get(&self, from: AgentId, to: AgentId, round: Round) -> Option<&KeptRow> {
+        self.0.get(&(from, to))?.get(&round)
+    }
+
+    pub(crate) fn insert(&mut self, (from, to): (AgentId, AgentId), round: Round, row: KeptRow) {
+        self.0.entry((from, to)).or_default().insert(round, row);
     }
 
     /// An exchange of `round` is settled at once: nothing older is needed on this edge.
@@ -84,9 +99,10 @@ impl Kept {
             from.carry(tape)?;
             to.carry(tape)?;
             let mut rows: Vec<_> = std::mem::take(rounds).into_iter().collect();
-            tape.list("unsettled exchanges of an edge", &mut rows, usize::MAX, |tape, (round, row)| {
+            tape.list("unsettled exchanges of an edge", &mut rows, usize::MAX, |tape, (round, kept)| {
                 tape.number(&mut round.0)?;
-                tape.kept_row("numbers in a kept row", row, longest)
+                tape.float(&mut kept.weight)?;
+                tape.kept_row("numbers in a kept row", &mut kept.row, longest)
             })?;
             rounds.extend(rows);
             Ok(())
@@ -116,7 +132,7 @@ impl<E: Engine> Cohort<E> {
                 if !self.wire.is_offered(round) {
                     self.publish(round, rows);
                 }
-                self.push(rate, rows);
+                self.push(round, rate, rows);
             }
             _ => self.exchange_models(round, rate, rows),
         }
@@ -268,6 +284,12 @@ impl<E: Engine> Cohort<E> {
                     self.kept.forget(row.agent, peer);
                 }
             }
+            // What is given away one way is taken in even by who sat that round out. Other processes see to that themselves.
+            for &to in row.given {
+                if of(to).is_some_and(|there| !there.fresh.contains(&row.agent)) {
+                    self.keep(round, row.agent, to);
+                }
+            }
         }
     }
 
@@ -283,7 +305,8 @@ impl<E: Engine> Cohort<E> {
         for (block, part) in blocks().zip(copy.chunks_exact_mut(len.max(1))) {
             self.engine.download(block, from, part);
         }
-        self.kept.0.entry((from, to)).or_default().insert(round, copy);
+        let weight = self.extra.push.as_ref().map_or(1.0, |push| push.weight(from));
+        self.kept.insert((from, to), round, KeptRow { row: copy, weight });
     }
 
     fn settle_late(&mut self, rows: &[Mixing<'_>]) {
@@ -304,7 +327,9 @@ impl<E: Engine> Cohort<E> {
                     let mine = self.kept.get(row.agent, late.peer, late.round);
                     let (Some(theirs), Some(mine)) = (theirs, mine) else { continue };
                     let range = part * len..(part + 1) * len;
-                    let (Some(theirs), Some(mine)) = (theirs.get(range.clone()), mine.get(range)) else { continue };
+                    let (Some(theirs), Some(mine)) = (theirs.row.get(range.clone()), mine.row.get(range)) else {
+                        continue;
+                    };
                     for ((value, theirs), mine) in own.iter_mut().zip(theirs).zip(mine) {
                         *value += flow * (theirs - mine);
                     }
