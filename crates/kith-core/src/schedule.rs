@@ -101,7 +101,7 @@ pub enum Moving {
         #[schemars(example = 0.1)]
         factor: f64,
         /// Shares of the total at which the factor applies, ascending.
-        #[schemars(example = [0.5, 0.75])]
+        #[schemars(example = vec![0.5, 0.75])]
         milestones: Vec<f64>,
         /// What t counts.
         #[serde(default)]

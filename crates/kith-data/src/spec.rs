@@ -19,7 +19,7 @@ pub struct Spec {
     pub path: Option<String>,
     /// Channels, height and width of a sample, where the dataset `csv` or `numpy` holds images as rows of numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = [1, 28, 28])]
+    #[schemars(example = vec![1, 28, 28])]
     pub shape: Option<[usize; 3]>,
     /// Share of the training set, from its start, that is left out (for validation), in \[0, 1).
     #[schemars(example = 0.1)]
@@ -28,6 +28,10 @@ pub struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = 5_000)]
     pub limit: Option<usize>,
+    /// Test on only this many test samples of each dataset, drawn at random: for quick looks, where tests take longer than training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1_000)]
+    pub test_limit: Option<usize>,
     /// How pixel values become network inputs.
     pub normalise: Normalise,
     /// How training images are changed at random.
@@ -58,6 +62,7 @@ impl Default for Spec {
             shape: None,
             holdout: 0.0,
             limit: None,
+            test_limit: None,
             normalise: Normalise::default(),
             augment: None,
             partition: PartitionKind::default(),
@@ -119,7 +124,7 @@ pub struct TasksSpec {
     #[serde(skip_serializing_if = "TaskOrder::is_default")]
     pub order: TaskOrder,
     /// Sequence: the datasets, in order.
-    #[schemars(with = "Option<Vec<DatasetName>>", example = ["mnist", "fashion-mnist"])]
+    #[schemars(with = "Option<Vec<DatasetName>>", example = vec!["mnist", "fashion-mnist"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datasets: Option<Vec<String>>,
 }

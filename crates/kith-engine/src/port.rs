@@ -276,6 +276,28 @@ pub trait Engine {
     where
         F: for<'visit> Fn(&mut Self::Visit<'visit>) + Sync;
 
+    /// [`Engine::visit`], and then [`Engine::mix_in_place`] on the block of this index, to the same bits. An engine may mix rows
+    /// while the step has them in cache.
+    ///
+    /// # Panics
+    /// As [`Engine::visit`].
+    fn visit_and_mix<F>(
+        &self,
+        geometry: &Geometry,
+        agents: &[AgentId],
+        blocks: &mut [&mut Self::Block],
+        scratch: usize,
+        work: F,
+        (mixed, plan): (usize, &MixingPlan),
+    ) -> Vec<f64>
+    where
+        F: for<'visit> Fn(&mut Self::Visit<'visit>) + Sync,
+    {
+        let losses = self.visit(geometry, agents, blocks, scratch, work);
+        self.mix_in_place(blocks[mixed], plan);
+        losses
+    }
+
     /// Runs `work` on the host, for each agent with its rows of the blocks, all of `len` numbers: for what is neither a step nor
     /// mixing, such as compression. What an agent's rows become depends on them alone. Returns what `work` did, in the order
     /// of agents.

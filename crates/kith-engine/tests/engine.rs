@@ -116,6 +116,74 @@ proptest! {
     }
 }
 
+/// Four rounds of steps and mixing of every agent, with momentum beside the rows; all rows afterwards, bit by bit.
+fn rounds(threads: usize, plan: &MixingPlan, together: bool) -> Vec<u32> {
+    let network = Network::mlp(9, &[7], 5, true, Head::Shared, 1);
+    let engine = engine(&network, threads);
+    let geometry = whole(&network, 0);
+    let agents: Vec<_> = (0..plan.len()).map(AgentId::from).collect();
+    let mut momentum = filled(&engine, plan.len(), geometry.layout.len());
+    let mut x = filled(&engine, plan.len(), geometry.layout.len());
+    let batches = Cycle { data: Data::random(3, 9, 5, 100), size: 4 };
+    let mut losses = Vec::new();
+    for round in 0..4 {
+        let work = |visit: &mut <NativeEngine as Engine>::Visit<'_>| {
+            visit.scale(Slot::Block(0), 0.9);
+            let at = Point { row: Slot::Block(1), base: None };
+            visit.accumulate_gradient(at, Slot::Block(0), 1.0, 1.0, &batches, round);
+            visit.axpy(Slot::Block(1), -0.1, Slot::Block(0));
+        };
+        let blocks = &mut [&mut momentum, &mut x];
+        if together {
+            losses.extend(engine.visit_and_mix(&geometry, &agents, blocks, 0, work, (1, plan)));
+        } else {
+            losses.extend(engine.visit(&geometry, &agents, blocks, 0, work));
+            engine.mix_in_place(&mut x, plan);
+        }
+        // A step of some agents between, whose rows lie where the rounds left them.
+        engine.visit(&geometry, &[AgentId(1), AgentId(2)], &mut [&mut x], 0, |visit| visit.scale(Slot::Block(0), 0.5));
+    }
+    let mut copy = engine.block(plan.len(), geometry.layout.len());
+    engine.mix(&mut copy, &x, plan);
+    let (mean, distance) = engine.consensus(&x, &agents);
+    let blocks = [&x, &momentum, &copy];
+    let rows = blocks.iter().flat_map(|block| agents.iter().flat_map(|agent| row(&engine, block, agent.0)));
+    let numbers = losses.into_iter().chain([distance]).map(|number| number as f32);
+    rows.chain(mean).chain(numbers).map(f32::to_bits).collect()
+}
+
+#[test]
+fn mixing_along_with_steps_gives_the_bits_of_steps_and_then_mixing() {
+    let path = {
+        let mut plan = MixingPlan::default();
+        for agent in 0..12_usize {
+            let near = agent.saturating_sub(1)..(agent + 2).min(12);
+            plan.push(AgentId::from(agent), near.map(|other| (AgentId::from(other), 0.3)));
+        }
+        plan
+    };
+    let second = {
+        let mut plan = MixingPlan::default();
+        for agent in 0..21_usize {
+            let mut terms: Vec<_> = [19, 20, 0, 1, 2].map(|far| (agent + far) % 21).into();
+            terms.sort_unstable();
+            plan.push(AgentId::from(agent), terms.into_iter().map(|other| (AgentId::from(other), 0.2)));
+        }
+        plan
+    };
+    let alone = {
+        let mut plan = MixingPlan::default();
+        (0..5_usize).for_each(|agent| plan.push(AgentId::from(agent), [(AgentId::from(agent), 0.5)]));
+        plan
+    };
+    for plan in [ring(3), ring(4), ring(7), ring(24), path, second, alone] {
+        let apart = rounds(1, &plan, false);
+        for threads in 1..4 {
+            assert_eq!(rounds(threads, &plan, true), apart, "{} agents, {threads} threads", plan.len());
+        }
+    }
+}
+
 #[test]
 fn rows_obey_their_arithmetic() {
     let network = Network::mlp(2, &[], 2, false, Head::Shared, 1);

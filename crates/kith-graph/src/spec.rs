@@ -108,11 +108,11 @@ pub struct Spec {
     pub directed: Option<bool>,
     /// Pairs of agents, for the family `edges`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = [(0, 1), (1, 2), (2, 0)])]
+    #[schemars(example = vec![(0, 1), (1, 2), (2, 0)])]
     pub edges: Option<Vec<(u32, u32)>>,
     /// Pairs of agents round by round, over and over, in place of `edges`; a round's graph need not be connected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = [vec![(0, 1)], vec![(1, 2)]])]
+    #[schemars(example = vec![vec![(0, 1)], vec![(1, 2)]])]
     pub rounds: Option<Vec<Vec<(u32, u32)>>>,
     /// Which edges are used in which round.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -64,6 +64,19 @@ pub struct Cohort<E: Engine> {
     pub(crate) plan: MixingPlan,
     /// The averaging rate for which `plan` holds the exchange of all with all neighbours.
     pub(crate) planned: Option<f64>,
+    pub(crate) ahead: Ahead,
+}
+
+/// Whether the mixing of a round may go along with its steps: see [`Cohort::announce`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// It waits for [`Cohort::exchange`].
+    #[default]
+    No,
+    /// It may, as `plan` says.
+    Announced,
+    /// It did.
+    Mixed,
 }
 
 impl<E: Engine> Cohort<E> {
@@ -127,6 +140,7 @@ impl<E: Engine> Cohort<E> {
             kept: Kept::default(),
             plan: MixingPlan::default(),
             planned: None,
+            ahead: Ahead::No,
         };
         cohort.geometries = cohort.chart(TaskId(0));
         cohort
@@ -154,8 +168,9 @@ impl<E: Engine> Cohort<E> {
         }
         self.extra.begin();
         (self.stepped, self.previous_rate) = (None, None);
-        if in_coordinates {
-            // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes.
+        if in_coordinates || self.extra.push.is_some() {
+            // Rows kept before are in other coordinates. Nothing is open there: drivers settle before a basis changes. Where models
+            // are divided, they are their own numerators again, so that nothing is missing that was under way.
             self.kept.clear();
         }
         self.planned = None;

@@ -26,10 +26,8 @@ impl Exchange {
             | ExchangeKind::Model
             | ExchangeKind::Difference
             | ExchangeKind::NeighbourGradients
-            | ExchangeKind::NeighbourFeatures => Loss::Settles,
-            ExchangeKind::PushSum => {
-                Loss::Refused("what a lost frame carries of a divided model is gone, with its weight")
-            }
+            | ExchangeKind::NeighbourFeatures
+            | ExchangeKind::PushSum => Loss::Settles,
             ExchangeKind::Corrected => Loss::Refused(
                 "D² adds what mixing did to a row to every later round, so a flow that one end applies later has moved the mean once for \
                  each round between",

@@ -144,6 +144,8 @@ impl<E: Engine> Cohort<E> {
             // Follow from the set-up at the next exchange.
             plan: _,
             planned,
+            // Nothing is announced between rounds.
+            ahead: _,
         } = self;
         let engine = &*engine;
         present(tape, "momentum", momentum)?;

@@ -4,6 +4,7 @@ use kith_core::{AgentId, Batches, TaskId};
 use kith_engine::{Engine, Geometry, Point, Slot, Visit};
 
 use crate::chain::{self, Ascent, GRADIENT, Rates, Registers};
+use crate::cohort::Ahead;
 use crate::consolidate::pull;
 use crate::{Buffer, Cohort, ExchangeKind, Link, Oracle};
 
@@ -195,6 +196,11 @@ impl<E: Engine> Cohort<E> {
         };
         let scratch = chain::scratch(&parts.chain, !matches!(parts.oracle, Oracle::Plain));
         if let [geometry] = self.geometries.as_slice() {
+            if let (Ahead::Announced, Slot::Block(trained), true) = (self.ahead, row, ends) {
+                self.ahead = Ahead::Mixed;
+                let mixing = (trained, &self.plan);
+                return self.engine.visit_and_mix(geometry, agents, &mut bench.0, scratch, work, mixing);
+            }
             return self.engine.visit(geometry, agents, &mut bench.0, scratch, work);
         }
         let own = |agent: &AgentId| {

@@ -126,6 +126,7 @@ fn gossiped_importances_reach_the_mean_of_all_agents_and_their_bytes_are_counted
         agent: AgentId::from(agent),
         fresh: peer,
         opened: peer,
+        given: &[],
         late: Vec::new(),
     };
     cohort.exchange(Round(1), Leg::Exchange, 1.0, &[mix(0, &[AgentId(1)]), mix(1, &[AgentId(0)])]);

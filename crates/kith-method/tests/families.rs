@@ -123,8 +123,7 @@ fn at_learning_rate_zero_the_mean_stays() {
 fn without_a_killed_agent_the_living_keep_their_mean() {
     everywhere(|world, preset| {
         let parts = preset.parts();
-        // What push-sum divides for a dead agent is gone: it is refused where agents fail.
-        if world.directed || !keeps_mean(&parts) || parts.exchange.kind == ExchangeKind::PushSum {
+        if world.directed || !keeps_mean(&parts) {
             return;
         }
         let living: Vec<usize> = (0..world.problem.initial.len()).filter(|agent| *agent != 1).collect();
@@ -159,10 +158,15 @@ fn sharpness_aware_at_radius_zero_is_plain() {
 
 #[test]
 fn with_nothing_lost_compressed_methods_are_those_that_send_everything() {
+    let lossy = |preset: &Preset| {
+        let exchange = preset.parts().exchange;
+        // AdaGossip divides by what mixing did, so that rounding is as large as anything where agents agree.
+        let compresses = exchange.compressor.is_some() || exchange.gradient_compressor.is_some();
+        compresses && exchange.adaptive.is_none()
+    };
+    assert!(decentralized().filter(lossy).count() >= 5);
     for world in worlds() {
-        let compressed =
-            [Preset::Choco, Preset::DeepSqueeze, Preset::CompQSaddle, Preset::CompNgc, Preset::CompNSaddle];
-        for preset in compressed.into_iter().filter(|preset| world.admits(&preset.parts(), 0.5)) {
+        for preset in decentralized().filter(lossy).filter(|preset| world.admits(&preset.parts(), 0.5)) {
             let (mut parts, mut whole) = (preset.parts(), preset.parts());
             parts.exchange.order = Order::default();
             parts.exchange.compressor = parts.exchange.compressor.map(|_| Compressor::Identity);
@@ -276,35 +280,53 @@ fn one_agent_alone_is_the_centralised_optimiser() {
     }
 }
 
+/// Why the mean of all agents of a method does not go the way of data-parallel training on the complete graph at γ = 1.
+fn departs_from_data_parallel(parts: &Parts) -> Option<&'static str> {
+    let exchange = &parts.exchange;
+    if exchange.compressor.is_some() || exchange.gradient_compressor.is_some() {
+        return Some("what compression holds back reaches the others later");
+    }
+    if exchange.adaptive.is_some() {
+        return Some("averaging rates of each parameter are less than one");
+    }
+    let has_momentum = parts.chain.iter().any(|link| matches!(link, Link::Momentum { .. }));
+    match exchange.kind {
+        ExchangeKind::NeighbourGradients if exchange.data_variant_weight.unwrap_or(0.0) < 1.0 => {
+            Some("its gradients are at the models that neighbours had before mixing")
+        }
+        ExchangeKind::GlobalUpdate if has_momentum => Some("momentum is of what is tracked, mixing included"),
+        ExchangeKind::None
+        | ExchangeKind::Model
+        | ExchangeKind::Difference
+        | ExchangeKind::Corrected
+        | ExchangeKind::NeighbourGradients
+        | ExchangeKind::NeighbourFeatures
+        | ExchangeKind::GlobalUpdate
+        | ExchangeKind::Relay
+        | ExchangeKind::PushSum => None,
+    }
+}
+
 #[test]
 fn on_the_complete_graph_at_rate_one_the_mean_is_that_of_data_parallel_training() {
-    let linear = [
-        ("complete:5", Preset::DPsgd),
-        ("complete:5", Preset::DPsgdCta),
-        ("complete:5", Preset::DsgdmN),
-        ("complete:5", Preset::QgDsgdm),
-        ("complete:5", Preset::QgDsgdmN),
-        ("complete:5", Preset::QSaddle),
-        ("complete:5", Preset::GradientTracking),
-        ("complete:5", Preset::MomentumTracking),
-        ("complete:5", Preset::D2),
-        // Everyone takes the mean of everyone's gradients, at one point.
-        ("complete:5", Preset::Ngc),
-        ("complete:5", Preset::NSaddle),
-        ("complete:5", Preset::PushSum),
+    let mut methods = 0;
+    for preset in decentralized() {
+        let parts = preset.parts();
         // The complete graph that is a tree.
-        ("chain:2", Preset::RelaySgd),
-    ];
-    for (graph, preset) in linear {
+        let graph = if parts.exchange.kind == ExchangeKind::Relay { "chain:2" } else { "complete:5" };
         let mut world = World::new(graph);
         world.problem.initial = vec![world.problem.initial[0].clone(); world.problem.initial.len()];
-        let parts = preset.parts();
         let expected = centralised(&world.problem, &parts, &world.problem.initial[0], 0.03, 10);
-        for (state, expected) in world.run(parts, 0.03, 1.0, 10).iter().zip(&expected) {
-            let gap = distance(&mean(state), expected);
-            assert!(gap < TOLERANCE, "{preset:?}: {gap:e}");
+        let states = world.run(parts.clone(), 0.03, 1.0, 10);
+        let gaps = states.iter().zip(&expected).map(|(state, expected)| distance(&mean(state), expected));
+        let gap = gaps.fold(0.0, f64::max);
+        match departs_from_data_parallel(&parts) {
+            None => assert!(gap < TOLERANCE, "{preset:?}: {gap:e}"),
+            Some(why) => assert!(gap > TOLERANCE, "{preset:?} does not depart, though {why}"),
         }
+        methods += usize::from(departs_from_data_parallel(&parts).is_none());
     }
+    assert!(methods > 20, "{methods}");
 }
 
 #[test]

@@ -421,7 +421,7 @@ fn features_are_drawn_to_neighbours_models_and_to_means_of_classes() {
             let rows: Vec<Mixing<'_>> = all
                 .iter()
                 .zip(&others)
-                .map(|(&agent, peers)| Mixing { agent, fresh: peers, opened: peers, late: Vec::new() })
+                .map(|(&agent, peers)| Mixing { agent, fresh: peers, opened: peers, given: &[], late: Vec::new() })
                 .collect();
             for (part, &leg) in legs.iter().enumerate() {
                 if leg.computes() {

@@ -293,7 +293,7 @@ impl<E: Engine> Desk<'_, '_, E> {
         if self.observer.stop() {
             return Ok(Done::Stopped);
         }
-        let row = |agent| Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
+        let row = |agent| Row { agent, fresh: Vec::new(), opened: Vec::new(), given: Vec::new(), late: Vec::new() };
         let plan = RoundPlan { round, stage, rows: agents.into_iter().map(row).collect(), joins: Vec::new() };
         let ahead = stage.kind == RoundKind::Train && self.run.cohort().parts().exchange.sends_ahead();
         if ahead {
@@ -377,7 +377,8 @@ fn exchange<E: Engine>(
 /// Records the memory that was agreed on after a task's last round.
 fn record<E: Engine>(run: &mut Run<'_, E>, round: Round, observer: &mut dyn Observer) {
     let Some(stage) = run.plan().stage(round) else { return };
-    let row = |&agent: &AgentId| Row { agent, fresh: Vec::new(), opened: Vec::new(), late: Vec::new() };
+    let row =
+        |&agent: &AgentId| Row { agent, fresh: Vec::new(), opened: Vec::new(), given: Vec::new(), late: Vec::new() };
     let rows = run.cohort().hosted().iter().map(row).collect();
     run.record_memory(&RoundPlan { round, stage, rows, joins: Vec::new() }, observer);
 }

@@ -105,6 +105,8 @@ pub enum Output {
         fresh: Vec<AgentId>,
         /// Neighbours from whom a payload of this round is expected, ascending: those not fresh may settle later.
         opened: Vec<AgentId>,
+        /// Neighbours that only receive from this agent and to whom a payload of this round was sent, ascending.
+        given: Vec<AgentId>,
         /// Earlier exchanges that settled since.
         late: Vec<Late>,
     },
@@ -229,7 +231,7 @@ impl Agent {
     #[must_use]
     pub fn wants(&self, peer: AgentId, round: Round) -> bool {
         self.position(peer).is_some_and(|edge| {
-            let verdict = self.edges[edge].clone().receive(round, self.round);
+            let verdict = self.edges[edge].clone().receive(round, self.round, self.way(edge));
             matches!(verdict, Verdict::Completes | Verdict::Kept)
         })
     }
@@ -322,7 +324,8 @@ impl Agent {
                 continue;
             }
             self.edges[index].settle();
-            if !self.met[index] {
+            let sat_out_before = self.way(index) == Peer::Source && self.edges[index].is_ahead(self.round);
+            if !self.met[index] || sat_out_before {
                 continue;
             }
             if self.edges[index].can_open(self.round) {
@@ -362,12 +365,15 @@ impl Agent {
     fn mix(&mut self, now: Time, out: &mut Vec<Output>) {
         let round = self.round;
         let (mut fresh, mut opened) = (Vec::with_capacity(self.edges.len()), Vec::with_capacity(self.edges.len()));
+        let mut given = Vec::new();
         for index in 0..self.edges.len() {
             let way = self.way(index);
             let edge = &self.edges[index];
             let open = edge.open.filter(|open| open.round == round);
             let settled_now = edge.unbroken_since == Some(round);
-            if way != Peer::Sink && (open.is_some() || settled_now) {
+            if way == Peer::Sink && (open.is_some() || settled_now) {
+                given.push(edge.peer);
+            } else if open.is_some() || settled_now {
                 opened.push(edge.peer);
                 if open.is_none_or(|open| open.theirs_received) {
                     fresh.push(edge.peer);
@@ -376,7 +382,11 @@ impl Agent {
             self.missed += u64::from(open.is_some_and(|open| !open.theirs_received));
             self.edges[index].settle();
         }
-        out.push(Output::Mix { round, fresh, opened, late: std::mem::take(&mut self.late) });
+        out.push(Output::Mix { round, fresh, opened, given, late: std::mem::take(&mut self.late) });
+        for (edge, neighbour) in self.edges.iter_mut().zip(&self.config.neighbours) {
+            let missed = if neighbour.way == Peer::Source { edge.take_missed(round) } else { None };
+            self.late.extend(missed.map(|round| Late { peer: edge.peer, round }));
+        }
         let stage = self.config.plan.stage(round);
         self.round = round.next();
         match stage {
@@ -408,7 +418,8 @@ impl Agent {
     ) {
         match kind {
             FrameKind::Payload | FrameKind::Absolute => {
-                let verdict = self.edges[index].receive(round, self.round);
+                let (current, way) = (self.round, self.way(index));
+                let verdict = self.edges[index].receive(round, current, way);
                 match verdict {
                     Verdict::Completes if round < self.round => {
                         self.late.push(Late { peer: self.edges[index].peer, round });
@@ -418,6 +429,7 @@ impl Agent {
                         self.send(index, FrameKind::Ack, round, out);
                     }
                     Verdict::SatOut => self.send(index, FrameKind::Decline, round, out),
+                    Verdict::Busy => {}
                 }
             }
             FrameKind::Ack => self.edges[index].acked(round, next),

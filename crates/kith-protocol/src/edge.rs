@@ -7,7 +7,7 @@
 
 use kith_core::{AgentId, Round};
 
-use crate::Time;
+use crate::{Peer, Time};
 
 /// A flow to apply after its round: the exchange of `round` with `peer`, settled only now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,8 @@ pub(crate) enum Verdict {
     Duplicate,
     /// Of a round that this end sat out.
     SatOut,
+    /// One for a round to come is kept already: it is sent again.
+    Busy,
 }
 
 /// One edge as one of its ends sees it.
@@ -106,6 +108,18 @@ impl Edge {
         open
     }
 
+    /// Whether the other end has sent for a round to come: where only it sends, it has sat out those before.
+    pub(crate) fn is_ahead(&self, round: Round) -> bool {
+        self.early.is_some_and(|early| early > round)
+    }
+
+    /// The payload that was kept for `round`, if the round is over without it: the link went down in between.
+    pub(crate) fn take_missed(&mut self, round: Round) -> Option<Round> {
+        let missed = self.early.take_if(|early| *early <= round)?;
+        self.done_before = self.done_before.max(missed.next());
+        Some(missed)
+    }
+
     /// Closes the open exchange if it is settled; the round it was of.
     pub(crate) fn settle(&mut self) -> Option<Round> {
         let open = self.open.take_if(|open| open.settled())?;
@@ -114,8 +128,13 @@ impl Edge {
         Some(open.round)
     }
 
-    /// A payload of `round` arrived while this end stands in round `current`, or earlier.
-    pub(crate) fn receive(&mut self, round: Round, current: Round) -> Verdict {
+    /// A payload of `round` arrived while this end stands in round `current`, or earlier. What comes one way is taken in whenever it
+    /// comes: its sender has given it away, and does not ask for what this end did in that round.
+    pub(crate) fn receive(&mut self, round: Round, current: Round, way: Peer) -> Verdict {
+        let one_way = way == Peer::Source;
+        if one_way && self.early.is_some_and(|early| early < round) {
+            return Verdict::Busy;
+        }
         if let Some(open) = &mut self.open {
             if open.round == round {
                 let first = !open.theirs_received;
@@ -133,6 +152,10 @@ impl Edge {
         }
         if round < self.done_before {
             return Verdict::Duplicate;
+        }
+        if one_way && round < current {
+            self.done_before = round.next();
+            return Verdict::Completes;
         }
         if self.open.is_some() || round < current {
             return Verdict::SatOut;

@@ -307,3 +307,98 @@ fn an_agent_sends_to_and_waits_for_those_only_whom_it_meets() {
     assert_eq!(mixes(&driven.frame(2, FrameKind::Absolute, 1, 2)), [(1, vec![2], vec![])]);
     assert_eq!(mixes(&driven.tell(Input::Computed)), [(2, vec![1], vec![])]);
 }
+
+/// Agent 1 only sends to the one under test, agent 2 only receives from it.
+fn one_way() -> Driven {
+    let neighbours = [(1, Peer::Source), (2, Peer::Sink)];
+    let neighbours = neighbours.map(|(id, way)| Neighbour { id: AgentId(id), way }).to_vec();
+    let config = Config { id: AgentId(0), neighbours, plan: plan(9), deadline: DEADLINE, retransmit: RETRANSMIT };
+    let mut driven = Driven { agent: Agent::new(config), now: Time(0) };
+    driven.tell(Input::Start(Round(0)));
+    driven
+}
+
+fn given(out: &[Output]) -> Vec<Vec<u32>> {
+    let mix = |output: &Output| match output {
+        Output::Mix { given, .. } => Some(given.iter().map(|peer| peer.0).collect()),
+        _ => None,
+    };
+    out.iter().filter_map(mix).collect()
+}
+
+#[test]
+fn who_only_receives_is_given_to_once_for_every_payload_that_is_sent() {
+    let mut driven = one_way();
+    assert_eq!(sends(&driven.tell(Input::Computed)), [(2, FrameKind::Absolute, 0)]);
+    assert_eq!(given(&driven.frame(1, FrameKind::Absolute, 0, 1)), [vec![2]]);
+    // Without an acknowledgement the edge sits out, and the same payload goes again.
+    driven.tell(Input::Computed);
+    driven.frame(1, FrameKind::Payload, 1, 2);
+    driven.now = Time(DEADLINE);
+    let out = driven.tell(Input::Wake);
+    assert_eq!((sends(&out), given(&out)), (vec![(2, FrameKind::Absolute, 0)], vec![vec![]]));
+    driven.frame(2, FrameKind::Ack, 0, 1);
+    assert_eq!(sends(&driven.tell(Input::Computed)), [(2, FrameKind::Absolute, 2)], "round 1 was sat out");
+    assert_eq!(given(&driven.frame(1, FrameKind::Payload, 2, 3)), [vec![2]]);
+}
+
+#[test]
+fn what_comes_one_way_is_taken_in_once_whenever_it_comes_and_never_declined() {
+    let mut driven = one_way();
+    for round in 0..3 {
+        driven.tell(Input::Computed);
+        driven.frame(2, FrameKind::Ack, round, round + 1);
+        driven.now = Time((round + 1) * DEADLINE);
+        assert_eq!(mixes(&driven.tell(Input::Wake)), [(round, vec![], vec![])], "nothing came");
+    }
+    // The sender sat out round 0; this end, waiting for it, sat out rounds 1 and 2.
+    for again in [Verdict::New, Verdict::Known] {
+        assert_eq!(sends(&driven.frame(1, FrameKind::Absolute, 1, 2)), [(1, FrameKind::Ack, 1)], "{again:?}");
+    }
+    driven.tell(Input::Computed);
+    let out = driven.frame(1, FrameKind::Payload, 3, 4);
+    assert_eq!(mixes(&out), [(3, vec![1], vec![Late { peer: AgentId(1), round: Round(1) }])]);
+}
+
+/// Whether a payload is new to its receiver.
+#[derive(Debug)]
+enum Verdict {
+    New,
+    Known,
+}
+
+#[test]
+fn of_what_comes_one_way_and_early_one_payload_is_kept_and_the_next_has_to_be_sent_again() {
+    let mut driven = one_way();
+    assert_eq!(sends(&driven.frame(1, FrameKind::Absolute, 0, 1)), [(1, FrameKind::Ack, 0)]);
+    assert!(!driven.agent.wants(AgentId(1), Round(1)));
+    assert_eq!(sends(&driven.frame(1, FrameKind::Payload, 1, 2)), []);
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(0, vec![1], vec![])]);
+    assert_eq!(sends(&driven.frame(1, FrameKind::Payload, 1, 2)), [(1, FrameKind::Ack, 1)]);
+    driven.frame(2, FrameKind::Ack, 0, 1);
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(1, vec![1], vec![])]);
+}
+
+#[test]
+fn what_came_one_way_before_its_round_is_taken_in_though_the_link_goes_down_in_between() {
+    let mut driven = one_way();
+    driven.frame(1, FrameKind::Absolute, 0, 1);
+    driven.tell(Input::LinkDown(AgentId(1)));
+    driven.tell(Input::LinkDown(AgentId(2)));
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(0, vec![], vec![])]);
+    let late = Late { peer: AgentId(1), round: Round(0) };
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(1, vec![], vec![late])]);
+    driven.tell(Input::LinkUp(AgentId(1)));
+    assert_eq!(sends(&driven.frame(1, FrameKind::Absolute, 2, 3)), [(1, FrameKind::Ack, 2)]);
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(2, vec![1], vec![])]);
+}
+
+#[test]
+fn a_neighbour_that_sends_one_way_and_is_ahead_is_not_waited_for() {
+    let mut driven = one_way();
+    driven.tell(Input::LinkDown(AgentId(2)));
+    assert_eq!(sends(&driven.frame(1, FrameKind::Absolute, 1, 2)), [(1, FrameKind::Ack, 1)]);
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(0, vec![], vec![])], "it sat out round 0");
+    assert_eq!(sends(&driven.frame(1, FrameKind::Payload, 2, 3)), [], "round 1 comes first");
+    assert_eq!(mixes(&driven.tell(Input::Computed)), [(1, vec![1], vec![])]);
+}

@@ -16,6 +16,8 @@ pub struct Row {
     pub fresh: Vec<AgentId>,
     /// From whom it expects a payload of this round, ascending.
     pub opened: Vec<AgentId>,
+    /// To whom, of those that only receive from it, its payload of this round went, ascending.
+    pub given: Vec<AgentId>,
     /// Earlier exchanges whose flow it applies now.
     pub late: Vec<Late>,
 }

@@ -287,12 +287,30 @@ impl<'a, E: Engine> Run<'a, E> {
         let (sum, count) = std::mem::take(&mut self.losses);
         let value = sum / count.max(1) as f64;
         observer.event(&Event { agent: None, task, round: round.round, key: Key::TrainLoss, of: None, value });
-        let ends_task = round.stage.index + 1 >= self.plan.train_rounds[task.index()];
-        let wanted = self.work.train.evaluate_every.is_some_and(|every| (epoch + 1).is_multiple_of(every));
-        if wanted && !ends_task {
+        if self.tests_after(round, epoch) {
             self.enter(Phase::Evaluate, observer);
             self.evaluate(round, observer);
             self.enter(Phase::Train, observer);
+        }
+    }
+
+    /// Whether agents are tested when an epoch ends in this round, within a task: between steps and mixing.
+    fn tests_after(&self, round: &RoundPlan, epoch: u64) -> bool {
+        let ends_task = round.stage.index + 1 >= self.plan.train_rounds[round.stage.task.index()];
+        let wanted = self.work.train.evaluate_every.is_some_and(|every| (epoch + 1).is_multiple_of(every));
+        wanted && !ends_task
+    }
+
+    /// Says before [`Run::compute`] what [`Run::exchange`] will mix, if nothing looks at the rows in between: the two may then
+    /// go through the rows together. Results are the same bits as without.
+    pub fn announce(&mut self, round: &RoundPlan, mixings: &[Mixing<'_>]) {
+        let steps = self.work.train.local_steps;
+        let first = round.stage.index * steps;
+        let [epoch, next] = [first, first + steps].map(|step| step / self.steps_per_epoch);
+        let trains = round.stage.kind == RoundKind::Train && self.work.meetings.is_none();
+        if trains && !(next > epoch && self.tests_after(round, epoch)) {
+            let rate = self.work.parts.exchange.averaging_rate.at(&self.position_of(round.round));
+            self.cohort.announce(round.stage.leg, rate, mixings);
         }
     }
 
@@ -307,6 +325,7 @@ impl<'a, E: Engine> Run<'a, E> {
             agent: row.agent,
             fresh: &row.fresh,
             opened: &row.opened,
+            given: &row.given,
             late: row.late.iter().map(flow).collect(),
         });
         rows.collect()

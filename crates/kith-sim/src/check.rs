@@ -99,8 +99,11 @@ impl Checks {
     pub(crate) fn before_exchange<E: Engine>(&mut self, cohort: &Cohort<E>, leg: Leg, rows: &[Mixing<'_>]) {
         let agents: Vec<AgentId> = rows.iter().map(|row| row.agent).collect();
         let mean = cohort.conserved(&agents);
-        let both_ways = cohort.keeps_mean(leg) && rows.iter().all(|row| row.late.is_empty() && row.fresh == row.opened);
-        self.mean = both_ways.then_some(mean);
+        let heard = |from: AgentId, to: &AgentId| rows.iter().any(|row| row.agent == *to && row.fresh.contains(&from));
+        let settled = |row: &Mixing<'_>| {
+            row.late.is_empty() && row.fresh == row.opened && row.given.iter().all(|to| heard(row.agent, to))
+        };
+        self.mean = (cohort.keeps_mean(leg) && rows.iter().all(settled)).then_some(mean);
         if copies(cohort) {
             self.public.resize(cohort.payload_len(), 0.0);
             cohort.public_row(AgentId(0), &mut self.public);

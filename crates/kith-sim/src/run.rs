@@ -197,11 +197,14 @@ impl<'a, E: Engine> Simulation<'a, E> {
             }
         }
         self.report_faults(plan, observer);
+        let mixings = self.run.mixings(plan);
+        if self.checks.is_none() {
+            self.run.announce(plan, &mixings);
+        }
         self.run.compute(plan, observer)?;
         if self.run.has_tested(plan.round) {
             self.report_bytes(plan, observer);
         }
-        let mixings = self.run.mixings(plan);
         if let Some(checks) = &mut self.checks {
             checks.before_exchange(self.run.cohort(), plan.stage.leg, &mixings);
         }

@@ -353,10 +353,10 @@ impl Timeline {
             match output {
                 Output::Compute { round, stage } => self.compute(agent, round, stage),
                 Output::Send { to, kind, round, task, next } => self.send(agent, to, kind, round, task, next),
-                Output::Mix { round, fresh, opened, late } => {
+                Output::Mix { round, fresh, opened, given, late } => {
                     self.waited[agent.index()] += self.now.0 - self.waiting_since[agent.index()].0;
                     self.moved(round, Some(round.next()));
-                    self.gathered.entry(round).or_default().push(Row { agent, fresh, opened, late });
+                    self.gathered.entry(round).or_default().push(Row { agent, fresh, opened, given, late });
                 }
                 Output::TaskEnd(_) | Output::Adopt(_) | Output::Done => {}
             }

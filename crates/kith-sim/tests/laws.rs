@@ -5,7 +5,7 @@ mod common;
 use common::Small;
 use kith_core::Schedule;
 use kith_method::{ExchangeKind, Loss, Preset};
-use kith_sim::{Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
+use kith_sim::{Checked, Fault, FaultKind, LinkRule, LinkSpec, Outcome, TrainSpec};
 
 fn run(small: &Small) -> Outcome {
     small.run().expect("the run and its checks succeed").0
@@ -31,6 +31,25 @@ fn the_same_seed_gives_the_same_bits_on_one_thread_on_two_and_again() {
         assert_eq!(one.trace_digest, two.trace_digest);
         let other = run(&Small { seed: 2, ..Small::new(preset) });
         assert_ne!(one.parameter_digest, other.parameter_digest, "{preset:?} with another seed");
+    }
+}
+
+/// With checkers mixing waits until all have made their steps; without, rows of a ring are mixed on the way.
+#[test]
+fn mixing_along_with_steps_is_the_same_bits_as_mixing_after_them() {
+    let tracking = Preset::ALL.into_iter().filter(|preset| preset.parts().exchange.tracking.is_some());
+    for preset in
+        [Preset::DPsgd, Preset::DPsgdCta, Preset::QgDsgdmN, Preset::D2, Preset::Codec].into_iter().chain(tracking)
+    {
+        for (threads, evaluate_every) in [(1, None), (2, Some(1))] {
+            let mut small = Small { graph: "ring:9", threads, ..Small::new(preset) };
+            small.train.rounds_per_task = Some(10);
+            small.train.evaluate_every = evaluate_every;
+            let apart = run(&small);
+            let along = run(&Small { checked: Checked::No, ..small });
+            assert_eq!(along.parameter_digest, apart.parameter_digest, "{preset:?}, {threads} threads");
+            assert_eq!(along.accuracy_per_agent, apart.accuracy_per_agent, "{preset:?}, {threads} threads");
+        }
     }
 }
 
@@ -186,6 +205,15 @@ fn mean(cohort: &kith_method::Cohort<kith_engine::NativeEngine>, agents: &[u32])
     mean
 }
 
+/// What mixing must keep of these agents: their mean, or that of their numerators where models are divided.
+fn kept(cohort: &kith_method::Cohort<kith_engine::NativeEngine>, agents: &[u32]) -> Vec<f64> {
+    if cohort.parts().exchange.kind != ExchangeKind::PushSum {
+        return mean(cohort, agents);
+    }
+    let agents: Vec<_> = agents.iter().copied().map(kith_core::AgentId).collect();
+    cohort.conserved(&agents).into_iter().map(f64::from).collect()
+}
+
 fn largest_gap(one: &[f64], other: &[f64]) -> f64 {
     one.iter().zip(other).fold(0.0, |most, (one, other)| f64::max(most, (one - other).abs()))
 }
@@ -211,6 +239,47 @@ fn under_loss(loss: Loss) -> impl Iterator<Item = Preset> {
     Preset::ALL.into_iter().filter(sends).filter(move |preset| preset.parts().exchange.loss() == loss)
 }
 
+/// One-way edges, of which agents have different numbers in and out.
+const UNEVEN: &str =
+    "family = 'edges'\ndirected = true\nedges = [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [0, 2], [0, 3], [2, 0]]";
+/// Edges that go both ways, divided by the number of neighbours that an agent has.
+const DIVIDED: &str = "family = 'star'\nagents = 5\nweights = 'out-degree'";
+
+/// Sums of numerators, and of weights, stay: agents agree on the mean of all starts, though P has no such rows.
+#[test]
+fn shares_that_frames_lost_or_came_late_with_are_in_the_mean_of_push_sum() {
+    for graph in ["ring:5:directed", "ring:5", UNEVEN, DIVIDED] {
+        for (loss, latency_ms, deadline_ms) in [(0.3, 0.0, 3.0), (0.3, 2.5, 9.0), (0.6, 0.3, 2.0), (0.3, 5.0, 4.0)] {
+            let start = Small { graph, ..still(Preset::PushSum, 1) };
+            let everyone = [0, 1, 2, 3, 4];
+            let initial = start.with(|work| {
+                let run = kith_run::Run::new(start.engine(work.network), work).expect("a run");
+                mean(run.cohort(), &everyone)
+            });
+            let mut small = Small { graph, ..still(Preset::PushSum, 260) };
+            let rule = LinkRule { last_round: Some(90), loss: Some(loss), ..LinkRule::default() };
+            small.faults = vec![
+                Fault { kind: FaultKind::LinkDown, round: 20, agent: 2, peer: Some(0), factor: None },
+                Fault { kind: FaultKind::LinkUp, round: 40, agent: 2, peer: Some(0), factor: None },
+            ];
+            if graph.starts_with("ring") {
+                small.faults.iter_mut().for_each(|fault| fault.peer = Some(3));
+            }
+            small.links =
+                LinkSpec { latency_ms, deadline_ms, retransmit_ms: 1.0, rules: vec![rule], ..LinkSpec::default() };
+            let (outcome, at_end) = small.run().expect("it ends");
+            assert!(outcome.missed_exchanges > 0, "frames came late in some round");
+            let gap = largest_gap(&initial, &kept(&at_end, &everyone));
+            assert!(gap < 1e-6, "{graph} loss {loss} latency {latency_ms}: the mean moved by {gap:e}");
+            // Where nothing ever comes in time, 170 rounds without loss are too few to agree.
+            for agent in everyone.into_iter().filter(|_| latency_ms < deadline_ms) {
+                let gap = largest_gap(&initial, &mean(&at_end, &[agent]));
+                assert!(gap < 1e-6, "{graph} loss {loss} latency {latency_ms}: agent {agent} is {gap:e} off the mean");
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
     let mut methods = 0;
@@ -226,7 +295,7 @@ fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
             let (outcome, at_end) = small.run().expect("it ends");
             assert!(outcome.missed_exchanges > 0, "frames were lost for good in some round");
             let everyone = [0, 1, 2, 3, 4];
-            let gap = largest_gap(&mean(&at_start, &everyone), &mean(&at_end, &everyone));
+            let gap = largest_gap(&kept(&at_start, &everyone), &kept(&at_end, &everyone));
             assert!(gap < 1e-6, "{preset:?} loss {loss} latency {latency_ms}: the mean moved by {gap:e}");
         }
     }
@@ -298,7 +367,7 @@ fn the_mean_of_the_living_stays_when_an_agent_is_killed() {
         let crash = Fault { round: crash.round * preset.parts().legs().len() as u64, ..crash };
         let (_, at_death) = still(preset, 5).run().expect("up to its death");
         let (_, at_end) = Small { faults: vec![crash], ..still(preset, 60) }.run().expect("beyond");
-        let gap = largest_gap(&mean(&at_death, &living), &mean(&at_end, &living));
+        let gap = largest_gap(&kept(&at_death, &living), &kept(&at_end, &living));
         assert!(gap < 1e-6, "{preset:?}: the mean of the living moved by {gap:e}");
     }
 }
@@ -456,6 +525,28 @@ fn every_decentralized_method_learns_and_gives_the_same_bits_on_two_threads() {
         assert_eq!(one.rounds, rounds, "{preset:?}: legs of a round are one round");
         let accuracy = one.accuracy_per_agent.iter().map(|agent| agent[0][0]).sum::<f64>() / 5.0;
         assert!(accuracy > 0.4, "{preset:?}: {accuracy}");
+    }
+}
+
+#[test]
+fn without_a_pull_features_across_edges_take_the_local_steps_of_mixing_first() {
+    for steps in [1, 3] {
+        let with = |pull: Option<f64>| {
+            let mut small = Small { tasks: 1, ..Small::new(Preset::Ccl) };
+            small.parts.exchange.data_variant_strength = Some(0.0);
+            small.parts.exchange.model_variant_strength = pull;
+            if pull.is_none() {
+                small.parts.exchange = Preset::DPsgdCta.parts().exchange;
+            }
+            small.train.local_steps = steps;
+            small.run().expect("the run and its checks succeed")
+        };
+        let ((none, at_none), (mixed, at_mixed), (_, at_pulled)) = (with(Some(0.0)), with(None), with(Some(0.5)));
+        assert_eq!((none.agent_steps, none.rounds), (mixed.agent_steps, mixed.rounds));
+        assert_eq!(none.agent_steps, 5 * 40 * steps);
+        let apart = |other| largest_gap(&mean(&at_none, &[3]), &mean(other, &[3]));
+        assert!(apart(&at_mixed) < 1e-3, "{steps} steps: {:e}", apart(&at_mixed));
+        assert!(apart(&at_pulled) > 1e-2, "{steps} steps: {:e}", apart(&at_pulled));
     }
 }
 

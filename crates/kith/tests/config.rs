@@ -187,8 +187,8 @@ fn one_way_edges_of_different_degrees_are_refused_without_push_sum() {
     }
     let kind = |set: &[&str]| resolve(&uneven, set).arms[0].exchange.kind;
     assert_eq!(kind(&["method=push-sum"]), kith_method::ExchangeKind::PushSum);
-    assert!(message(&uneven, &["method=push-sum", "links.loss=0.1"]).contains("with its weight"));
-    assert!(message(METHOD, &["method=push-sum", "links.loss=0.1"]).contains("with its weight"));
+    assert_eq!(kind(&["method=push-sum", "links.loss=0.1"]), kith_method::ExchangeKind::PushSum);
+    assert!(message(&uneven, &["method=d-psgd", "links.loss=0.1"]).contains("method = \"push-sum\""));
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Runs that are killed, and what comes of them: the binary as a user meets it.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod support;
+
+use support::content;
 
 /// What a clock or the system says, and so differs from run to run.
 const CLOCKED: [&str; 6] = [
@@ -89,21 +92,6 @@ fn killed_at(time: usize, arguments: &[&str]) -> bool {
     !child.wait().expect("it ends").success()
 }
 
-/// Every file below a folder with its bytes, but the lock's: it says who looked last.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in folder.read_dir().expect("it can be listed") {
-        let path = entry.expect("it is there").path();
-        if path.is_dir() {
-            files.extend(content(&path));
-        } else if path.file_name().is_none_or(|name| name != ".lock") {
-            let bytes = std::fs::read(&path).expect("it can be read");
-            files.insert(path, bytes);
-        }
-    }
-    files
-}
-
 fn checkpoints(directory: &Path) -> Vec<PathBuf> {
     content(&directory.join("checkpoints")).into_keys().collect()
 }
@@ -179,7 +167,7 @@ fn a_checkpoint_that_is_not_of_this_run_is_refused_and_nothing_is_overwritten() 
     };
     refused(&damaged, &[], "the checkpoint is damaged");
     refused(&bytes[..bytes.len() - 5], &[], "the checkpoint is cut short");
-    refused(&format, &[], "the checkpoint has format 99; this version of kith reads format 3");
+    refused(&format, &[], "the checkpoint has format 99; this version of kith reads format 4");
     refused(b"something else", &[], "this is no checkpoint of kith");
     refused(&other, &[], "the checkpoint is of arm codec; this run is of arm d-psgd");
     refused(&bytes, &["--seed", "9"], "it holds a run of experiment");

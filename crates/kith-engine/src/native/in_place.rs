@@ -4,7 +4,7 @@
 use kith_core::AgentId;
 
 use super::NativeEngine;
-use super::buffer::NativeBlock;
+use super::block::NativeBlock;
 use crate::kernel::{self, Start};
 use crate::port::MixingPlan;
 
@@ -37,14 +37,14 @@ struct Step {
 
 /// The order of a mixing, and how many copies are alive at most.
 #[derive(Debug)]
-struct Schedule {
+pub(super) struct Schedule {
     steps: Vec<Step>,
     copies: usize,
 }
 
 impl Schedule {
-    /// `place` says which row of the block is an agent's.
-    fn new(plan: &MixingPlan, place: impl Fn(AgentId) -> usize) -> Self {
+    /// `place` says which of the rows is an agent's.
+    pub(super) fn new(plan: &MixingPlan, place: impl Fn(AgentId) -> usize) -> Self {
         let agents: Vec<AgentId> = (0..plan.len()).map(|index| plan.row(index).0).collect();
         let index = |agent: AgentId| agents.binary_search(&agent).ok();
         // The last step that reads a row after or while it is overwritten.
@@ -122,10 +122,15 @@ impl NativeEngine {
             return;
         }
         let schedule = Schedule::new(plan, |agent| block.place(agent));
+        self.mix_by(&schedule, block.rows_mut().collect(), len);
+    }
+
+    /// Mixes these rows of `len` numbers.
+    pub(super) fn mix_by(&self, schedule: &Schedule, rows: Vec<&mut [f32]>, len: usize) {
         let parts = if self.workspaces.len() > 1 { 4 * self.workspaces.len() } else { 1 };
         let share = len.div_ceil(parts).next_multiple_of(16);
         let mut shares: Vec<Vec<&mut [f32]>> = (0..len.div_ceil(share)).map(|_| Vec::new()).collect();
-        for row in block.rows_mut() {
+        for row in rows {
             shares.iter_mut().zip(row.chunks_mut(share)).for_each(|(share, piece)| share.push(piece));
         }
         self.spread(shares, |mut rows| {
@@ -136,41 +141,5 @@ impl NativeEngine {
                 schedule.mix(&mut rows, &mut copies, first..len.min(first + columns));
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring(agents: u32) -> MixingPlan {
-        let mut plan = MixingPlan::default();
-        for agent in 0..agents {
-            let mut around = [(agent + agents - 1) % agents, agent, (agent + 1) % agents];
-            around.sort_unstable();
-            plan.push(AgentId(agent), around.map(|source| (AgentId(source), 0.25)));
-        }
-        plan
-    }
-
-    #[test]
-    fn a_ring_of_any_size_keeps_three_rows_and_a_complete_graph_all() {
-        for agents in [4, 64, 1000] {
-            assert_eq!(Schedule::new(&ring(agents), AgentId::index).copies, 3, "{agents} agents");
-        }
-        let mut complete = MixingPlan::default();
-        for agent in 0..9 {
-            complete.push(AgentId(agent), (0..9).map(|source| (AgentId(source), 0.1)));
-        }
-        assert_eq!(Schedule::new(&complete, AgentId::index).copies, 9);
-    }
-
-    #[test]
-    fn a_row_that_nobody_reads_again_is_not_copied() {
-        let mut plan = MixingPlan::default();
-        plan.push(AgentId(0), [(AgentId(1), 1.0)]);
-        plan.push(AgentId(1), [(AgentId(2), 1.0)]);
-        let schedule = Schedule::new(&plan, AgentId::index);
-        assert_eq!((schedule.copies, schedule.steps[1].terms[0].0), (0, Source::Row(2)));
     }
 }

@@ -2,7 +2,8 @@
 
 use kith_core::{AgentId, Batches, Matrix, Samples, TaskId};
 
-use super::buffer::{Buffer, NativeBlock};
+use super::block::NativeBlock;
+use super::buffer::Buffer;
 use super::visit::Goal;
 use super::{NativeEngine, Objective, Workspace};
 use crate::plan::{REPRESENTED, Stage};

@@ -3,7 +3,7 @@
 use kith_core::{Layout, Role, Tensor};
 
 use super::NativeEngine;
-use super::buffer::NativeBlock;
+use super::block::NativeBlock;
 use crate::kernel::{self, Shape, Start, Update};
 use crate::plan;
 use crate::port::{Chart, Geometry, MixingPlan};

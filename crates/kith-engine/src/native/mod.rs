@@ -3,6 +3,8 @@
 //! An agent's numbers are computed by one thread in an order that depends on shapes alone, so results are the same bits
 //! whatever the number of threads.
 
+mod along;
+mod block;
 mod buffer;
 mod conv;
 mod in_place;
@@ -30,7 +32,7 @@ use crate::kernel::Start;
 use crate::plan::Plan;
 use crate::port::{Engine, Features, Geometry, MixingPlan, Score};
 
-pub use buffer::NativeBlock;
+pub use block::NativeBlock;
 pub use quadratic::Quadratic;
 pub use visit::NativeVisit;
 
@@ -73,6 +75,21 @@ impl Workspace {
             self.scratch.resize_with(scratch, Buffer::default);
         }
         self.scratch[..scratch].iter_mut().for_each(|row| row.ensure(len));
+    }
+
+    /// Works on one agent's rows of the visit's blocks, beside so many scratch rows of so many numbers. Returns its loss.
+    fn visit(
+        &mut self,
+        goal: Goal<'_>,
+        (agent, rows): (AgentId, Vec<&mut [f32]>),
+        (scratch, len): (usize, usize),
+        work: &impl for<'visit> Fn(&mut NativeVisit<'visit>),
+    ) -> f64 {
+        self.prepare(scratch, len);
+        let registers = Registers::new(rows, &mut self.scratch[..scratch], len);
+        let mut visit = NativeVisit::new(agent, goal, registers, &mut self.pass, &mut self.product);
+        work(&mut visit);
+        crate::port::Visit::losses(&visit)[0]
     }
 }
 
@@ -225,14 +242,30 @@ impl Engine for NativeEngine {
         let goal = self.goal(plan.as_ref());
         let scratch_len = geometry.layout.len();
         self.spread(rows_of(agents, blocks), |(agent, rows): (AgentId, Vec<&mut [f32]>)| {
-            let mut workspace = self.workspace();
-            workspace.prepare(scratch, scratch_len);
-            let Workspace { pass, product, scratch: memory } = &mut *workspace;
-            let registers = Registers::new(rows, &mut memory[..scratch], scratch_len);
-            let mut visit = NativeVisit::new(agent, goal, registers, pass, product);
-            work(&mut visit);
-            crate::port::Visit::losses(&visit)[0]
+            self.workspace().visit(goal, (agent, rows), (scratch, scratch_len), &work)
         })
+    }
+
+    fn visit_and_mix<F>(
+        &self,
+        geometry: &Geometry,
+        agents: &[AgentId],
+        blocks: &mut [&mut NativeBlock],
+        scratch: usize,
+        work: F,
+        (mixed, plan): (usize, &MixingPlan),
+    ) -> Vec<f64>
+    where
+        F: for<'visit> Fn(&mut NativeVisit<'visit>) + Sync,
+    {
+        match along::Along::new(agents, blocks[mixed], plan, self.workspaces.len()) {
+            Some(along) => self.visit_along(geometry, agents, blocks, scratch, work, (mixed, along)),
+            None => {
+                let losses = self.visit(geometry, agents, blocks, scratch, work);
+                self.mix_in_place(blocks[mixed], plan);
+                losses
+            }
+        }
     }
 
     fn rows<R: Send, F>(&self, len: usize, agents: &[AgentId], blocks: &mut [&mut NativeBlock], work: F) -> Vec<R>

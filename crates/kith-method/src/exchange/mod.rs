@@ -28,6 +28,7 @@ pub(crate) use push::PushSum;
 pub(crate) use relay::Relay;
 pub(crate) use update::GlobalUpdate;
 
+use crate::cohort::Ahead;
 use crate::{Cohort, ExchangeKind, Loss, Order};
 
 /// Weights that are multiples of its inverse, and what is left of one, are `f32` without rounding.
@@ -53,17 +54,32 @@ pub struct Mixing<'a> {
     pub fresh: &'a [AgentId],
     /// Neighbours from whom a payload of this round is expected, ascending.
     pub opened: &'a [AgentId],
+    /// To whom, of those that only receive from it, its payload of this round went, ascending.
+    pub given: &'a [AgentId],
     /// Flows of earlier rounds.
     pub late: Vec<LateFlow>,
 }
 
+/// A public row of an earlier round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct KeptRow {
+    /// The row, and what travels beside it.
+    pub(crate) row: Vec<f32>,
+    /// Its push-sum weight; 1 where nothing is divided.
+    pub(crate) weight: f64,
+}
+
 /// Public rows of exchanges that were not settled in their round, by directed edge and round.
 #[derive(Default)]
-pub(crate) struct Kept(BTreeMap<(AgentId, AgentId), BTreeMap<Round, Vec<f32>>>);
+pub(crate) struct Kept(BTreeMap<(AgentId, AgentId), BTreeMap<Round, KeptRow>>);
 
 impl Kept {
-    fn get(&self, from: AgentId, to: AgentId, round: Round) -> Option<&[f32]> {
-        self.0.get(&(from, to))?.get(&round).map(Vec::as_slice)
+    fn get(&self, from: AgentId, to: AgentId, round: Round) -> Option<&KeptRow> {
+        self.0.get(&(from, to))?.get(&round)
+    }
+
+    pub(crate) fn insert(&mut self, (from, to): (AgentId, AgentId), round: Round, row: KeptRow) {
+        self.0.entry((from, to)).or_default().insert(round, row);
     }
 
     /// An exchange of `round` is settled at once: nothing older is needed on this edge.
@@ -83,9 +99,10 @@ impl Kept {
             from.carry(tape)?;
             to.carry(tape)?;
             let mut rows: Vec<_> = std::mem::take(rounds).into_iter().collect();
-            tape.list("unsettled exchanges of an edge", &mut rows, usize::MAX, |tape, (round, row)| {
+            tape.list("unsettled exchanges of an edge", &mut rows, usize::MAX, |tape, (round, kept)| {
                 tape.number(&mut round.0)?;
-                tape.kept_row("numbers in a kept row", row, longest)
+                tape.float(&mut kept.weight)?;
+                tape.kept_row("numbers in a kept row", &mut kept.row, longest)
             })?;
             rounds.extend(rows);
             Ok(())
@@ -115,19 +132,46 @@ impl<E: Engine> Cohort<E> {
                 if !self.wire.is_offered(round) {
                     self.publish(round, rows);
                 }
-                self.push(rate, rows);
+                self.push(round, rate, rows);
             }
             _ => self.exchange_models(round, rate, rows),
         }
     }
 
+    /// Says what [`Cohort::exchange`] is going to be given after the steps that come next, where nothing looks at the rows in
+    /// between. Mixing then goes along with the steps, if it is of the kind that can, to the same bits; `exchange` must follow.
+    pub fn announce(&mut self, leg: Leg, rate: f64, rows: &[Mixing<'_>]) {
+        let exchange = &self.parts.exchange;
+        let mixes_trained = matches!(exchange.kind, ExchangeKind::Model | ExchangeKind::Corrected)
+            && exchange.adaptive.is_none()
+            && !exchange.keeps_second_rows();
+        let everyone = self.hosted.len() == self.agents && self.is_whole(rows);
+        if mixes_trained && everyone && leg == Leg::Both && self.geometries.len() == 1 {
+            self.make_plan(rate, rows, true);
+            self.ahead = Ahead::Announced;
+        }
+    }
+
+    /// Whether every agent mixes this round's payloads of all its neighbours, and no others.
+    fn is_whole(&self, rows: &[Mixing<'_>]) -> bool {
+        let is_whole = |row: &Mixing<'_>| {
+            row.late.is_empty()
+                && row.fresh.len() == self.weights[row.agent.index()].len()
+                && row.opened.len() == row.fresh.len()
+        };
+        rows.len() == self.hosted.len() && rows.iter().all(is_whole)
+    }
+
+    /// Makes the plan of a round, unless it stands from the round before.
+    fn make_plan(&mut self, rate: f64, rows: &[Mixing<'_>], whole: bool) {
+        if !(whole && self.planned == Some(rate)) {
+            self.plan_mixing(rate, rows);
+            self.planned = whole.then_some(rate);
+        }
+    }
+
     fn exchange_models(&mut self, round: Round, rate: f64, rows: &[Mixing<'_>]) {
-        let whole = rows.len() == self.hosted.len()
-            && rows.iter().all(|row| {
-                row.late.is_empty()
-                    && row.fresh.len() == self.weights[row.agent.index()].len()
-                    && row.opened.len() == row.fresh.len()
-            });
+        let whole = self.is_whole(rows);
         let sends_last = self.parts.exchange.order == Order::MixThenSend;
         if self.has_public() && !sends_last && !self.wire.is_offered(round) {
             self.publish(round, rows);
@@ -140,11 +184,7 @@ impl<E: Engine> Cohort<E> {
             self.kept.clear();
         }
         let adaptive = self.extra.adaptive.is_some();
-        let planned = if adaptive { 1.0 } else { rate };
-        if !(whole && self.planned == Some(planned)) {
-            self.plan_mixing(planned, rows);
-            self.planned = whole.then_some(planned);
-        }
+        self.make_plan(if adaptive { 1.0 } else { rate }, rows, whole);
         if let Some(across) = &mut self.extra.across {
             across.receive(self.agents, rows, &self.wire);
         }
@@ -161,9 +201,10 @@ impl<E: Engine> Cohort<E> {
             // The rows of before are what neighbours take gradients at.
             self.engine.mix(&mut self.public, trained, &self.plan);
             std::mem::swap(&mut self.public, trained);
-        } else {
+        } else if self.ahead != Ahead::Mixed {
             self.engine.mix_in_place(trained, &self.plan);
         }
+        self.ahead = Ahead::No;
         if let Some((tracker, _)) = &mut self.extra.tracker {
             self.engine.mix_in_place(tracker, &self.plan);
         }
@@ -243,6 +284,12 @@ impl<E: Engine> Cohort<E> {
                     self.kept.forget(row.agent, peer);
                 }
             }
+            // What is given away one way is taken in even by who sat that round out. Other processes see to that themselves.
+            for &to in row.given {
+                if of(to).is_some_and(|there| !there.fresh.contains(&row.agent)) {
+                    self.keep(round, row.agent, to);
+                }
+            }
         }
     }
 
@@ -258,7 +305,8 @@ impl<E: Engine> Cohort<E> {
         for (block, part) in blocks().zip(copy.chunks_exact_mut(len.max(1))) {
             self.engine.download(block, from, part);
         }
-        self.kept.0.entry((from, to)).or_default().insert(round, copy);
+        let weight = self.extra.push.as_ref().map_or(1.0, |push| push.weight(from));
+        self.kept.insert((from, to), round, KeptRow { row: copy, weight });
     }
 
     fn settle_late(&mut self, rows: &[Mixing<'_>]) {
@@ -279,7 +327,9 @@ impl<E: Engine> Cohort<E> {
                     let mine = self.kept.get(row.agent, late.peer, late.round);
                     let (Some(theirs), Some(mine)) = (theirs, mine) else { continue };
                     let range = part * len..(part + 1) * len;
-                    let (Some(theirs), Some(mine)) = (theirs.get(range.clone()), mine.get(range)) else { continue };
+                    let (Some(theirs), Some(mine)) = (theirs.row.get(range.clone()), mine.row.get(range)) else {
+                        continue;
+                    };
                     for ((value, theirs), mine) in own.iter_mut().zip(theirs).zip(mine) {
                         *value += flow * (theirs - mine);
                     }

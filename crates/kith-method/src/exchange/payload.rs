@@ -11,9 +11,9 @@ use kith_engine::Engine;
 use kith_subspace::Growth;
 use thiserror::Error;
 
-use super::Mixing;
 use super::features::{ClassSums, class_shape};
 use super::numbers::{append, first_not_finite, floats};
+use super::{KeptRow, Mixing};
 use crate::{Cohort, Compressor, ExchangeKind, MethodError, Order};
 
 use wire::Task;
@@ -214,7 +214,8 @@ impl<E: Engine> Cohort<E> {
         let across = matches!(kind, ExchangeKind::NeighbourGradients | ExchangeKind::NeighbourFeatures);
         let sends_models = leg.exchanges() && !(across && leg == Leg::Both);
         if sends_models && self.has_public() && sends_first && kind != ExchangeKind::None {
-            let rows = agents.iter().map(|&agent| Mixing { agent, fresh: &[], opened: &[], late: Vec::new() });
+            let rows =
+                agents.iter().map(|&agent| Mixing { agent, fresh: &[], opened: &[], given: &[], late: Vec::new() });
             self.publish(round, &rows.collect::<Vec<_>>());
             self.wire.offered = Some(round);
         }
@@ -337,9 +338,14 @@ impl<E: Engine> Cohort<E> {
         let spec = self.payload_spec();
         if spec.check(Leg::Exchange, form, body).is_ok() {
             let task = if self.wire.began.is_some_and(|began| began <= round) { Task::UnderWay } else { Task::Before };
-            let mut row = Vec::new();
-            self.wire.read(&spec, (from, to), (task, form), body, &mut row);
-            self.kept.0.entry((from, to)).or_default().insert(round, row);
+            let mut kept = KeptRow { row: Vec::new(), weight: 1.0 };
+            match (spec.kind == ExchangeKind::PushSum, weight(body)) {
+                // With a task all models are their own numerators again: what was under way then is nobody's any more.
+                (true, _) if task == Task::Before => return,
+                (true, Some(weight)) => kept = KeptRow { row: floats(&body[..body.len() - WEIGHT]), weight },
+                _ => self.wire.read(&spec, (from, to), (task, form), body, &mut kept.row),
+            }
+            self.kept.insert((from, to), round, kept);
         }
     }
 

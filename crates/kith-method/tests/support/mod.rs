@@ -123,12 +123,18 @@ impl Course<'_> {
                 agents.iter().copied().filter(|peer| peer != agent && row[peer.index()] != 0.0).collect()
             })
             .collect();
+        let only_receive = |agent: &AgentId| {
+            let here = agent.index();
+            let takes = |peer: &AgentId| mixing[peer.index()][here] != 0.0 && mixing[here][peer.index()] == 0.0;
+            agents.iter().copied().filter(takes).collect()
+        };
+        let given: Vec<Vec<AgentId>> = agents.iter().map(only_receive).collect();
         let mut states = Vec::new();
         for round in 0..self.rounds {
             let rows: Vec<Mixing<'_>> = agents
                 .iter()
-                .zip(&neighbours)
-                .map(|(&agent, peers)| Mixing { agent, fresh: peers, opened: peers, late: Vec::new() })
+                .zip(neighbours.iter().zip(&given))
+                .map(|(&agent, (peers, given))| Mixing { agent, fresh: peers, opened: peers, given, late: Vec::new() })
                 .collect();
             for (part, &leg) in legs.iter().enumerate() {
                 cohort = before(cohort, round * legs.len() as u64 + part as u64);

@@ -52,8 +52,8 @@ impl Driver<'_> {
                     self.strike(agent, round);
                     self.asked.insert(agent);
                 }
-                Output::Mix { round, fresh, opened, late } => {
-                    self.rows.entry(round).or_default().push(Row { agent, fresh, opened, late });
+                Output::Mix { round, fresh, opened, given, late } => {
+                    self.rows.entry(round).or_default().push(Row { agent, fresh, opened, given, late });
                 }
                 Output::Send { to, kind, round, task, next } => self.send(agent, to, kind, round, task, next),
                 Output::TaskEnd(_) | Output::Adopt(_) | Output::Done => {}

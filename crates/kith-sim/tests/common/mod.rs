@@ -71,7 +71,10 @@ impl Small {
     /// Does something with what the experiment learns.
     pub(crate) fn with<T>(&self, then: impl FnOnce(Work<'_>) -> T) -> T {
         let seeds = Seeds::new(self.seed);
-        let spec = kith_graph::Spec::parse_short(self.graph).expect("a graph");
+        let short = !self.graph.contains('=');
+        let spec =
+            if short { kith_graph::Spec::parse_short(self.graph) } else { kith_graph::Spec::from_toml(self.graph) };
+        let spec = spec.expect("a graph");
         let spec = kith_graph::Spec { sequence: self.sequence, ..spec };
         let graph: Graph = spec.build(&seeds).expect("it builds");
         let mixing: Mixing = spec.mixing(&graph).expect("it mixes");

@@ -7,6 +7,8 @@ mod agents;
 mod clusters;
 mod common;
 mod planned;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 

@@ -66,13 +66,14 @@ fn exchange(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     subject.schedule("exchange.averaging_rate", &exchange.averaging_rate, Range::Share, problems);
     let links = &subject.arm.links;
     let loses = links.loss > 0.0 || links.rules.iter().any(|rule| rule.loss.is_some_and(|loss| loss > 0.0));
-    if subject.graph.is_directed() && exchange.kind != ExchangeKind::None && (loses || !subject.arm.faults.is_empty()) {
+    let needs_both_ends = !matches!(exchange.kind, ExchangeKind::None | ExchangeKind::PushSum);
+    if subject.graph.is_directed() && needs_both_ends && (loses || !subject.arm.faults.is_empty()) {
         problems.push(
             Problem::new(
                 "graph.directed",
                 "on one-way edges nothing makes up for a lost frame, so the mean of all agents would drift",
             )
-            .accept("accepted: an undirected graph, or links without loss and no [[faults]]"),
+            .accept("accepted: method = \"push-sum\", an undirected graph, or links without loss and no [[faults]]"),
         );
     }
 }

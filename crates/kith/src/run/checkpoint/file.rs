@@ -15,7 +15,7 @@ use super::CheckpointError;
 
 const MAGIC: &[u8; 8] = b"kithckpt";
 /// Changes with everything that a tape holds.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 /// Magic, format, file length, header length.
 const PREFIX: u64 = 8 + 4 + 8 + 4;
 const CHECKSUM: u64 = 32;
