@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kith_core::{Purpose, Seeds, TaskId};
+use rand_chacha::rand_core::Rng;
 
 use crate::image::{Dataset, ImageSet};
 use crate::mersenne::{Mersenne, permuted_task_seeds};
@@ -85,6 +86,9 @@ pub fn load(spec: &Spec, agents: usize, seeds: &Seeds, search: &SearchPath) -> R
     let orders = stage::orders(spec.tasks.order, tasks.len(), agents, seeds);
     Ok(Scenario { inputs: shape.iter().product(), shape, classes, tasks, orders })
 }
+
+/// How far the draws of test samples stand before those of training samples.
+const TEST_DRAWS: u64 = 1 << 32;
 
 /// A dataset and the images of it that are used.
 struct Source {
@@ -172,7 +176,9 @@ fn source(spec: &Spec, name: &str, position: u64, seeds: &Seeds, search: &Search
         known => known.read(inside, search)?,
     };
     let train_rows = training_rows(spec, dataset.train.len(), position, seeds)?.into();
-    let test_rows = draw::range(dataset.test.len()).into();
+    // Counted from the end: the low indices of this purpose belong to tasks.
+    let mut rng = seeds.shared(Purpose::Tasks, u64::MAX - TEST_DRAWS - position);
+    let test_rows = limited(draw::range(dataset.test.len()), ("data.test_limit", spec.test_limit), &mut rng)?.into();
     Ok(Source { dataset, train_rows, test_rows })
 }
 
@@ -182,19 +188,25 @@ fn training_rows(spec: &Spec, images: usize, position: u64, seeds: &Seeds) -> Re
         return Err(DataError::setting("data.holdout", spec.holdout, "a share from 0 to below 1 is accepted"));
     }
     let held_out = (spec.holdout * images as f64).round() as usize;
-    let mut rows = draw::range(images).split_off(held_out.min(images));
-    if let Some(limit) = spec.limit {
-        if limit == 0 {
-            return Err(DataError::setting("data.limit", 0, "1 or more is accepted"));
-        }
-        if limit < rows.len() {
-            // Counted from the end: the low indices of this purpose belong to tasks.
-            let mut rng = seeds.shared(Purpose::Tasks, u64::MAX - position);
-            rows = draw::choose(&mut rng, rows, limit);
+    let rows = draw::range(images).split_off(held_out.min(images));
+    limited(rows, ("data.limit", spec.limit), &mut seeds.shared(Purpose::Tasks, u64::MAX - position))
+}
+
+/// At most so many of the rows, drawn at random, in their order.
+fn limited(
+    mut rows: Vec<u32>,
+    (key, limit): (&'static str, Option<usize>),
+    rng: &mut impl Rng,
+) -> Result<Vec<u32>, DataError> {
+    match limit {
+        Some(0) => Err(DataError::setting(key, 0, "1 or more is accepted")),
+        Some(limit) if limit < rows.len() => {
+            rows = draw::choose(rng, rows, limit);
             rows.sort_unstable();
+            Ok(rows)
         }
+        _ => Ok(rows),
     }
-    Ok(rows)
 }
 
 impl Source {

@@ -28,6 +28,10 @@ pub struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = 5_000)]
     pub limit: Option<usize>,
+    /// Test on only this many test samples of each dataset, drawn at random: for quick looks, where tests take longer than training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1_000)]
+    pub test_limit: Option<usize>,
     /// How pixel values become network inputs.
     pub normalise: Normalise,
     /// How training images are changed at random.
@@ -58,6 +62,7 @@ impl Default for Spec {
             shape: None,
             holdout: 0.0,
             limit: None,
+            test_limit: None,
             normalise: Normalise::default(),
             augment: None,
             partition: PartitionKind::default(),

@@ -203,11 +203,12 @@ fn an_alpha_that_no_draw_satisfies_is_named() {
 #[test]
 fn unusable_settings_name_the_key_and_what_is_accepted() {
     let base = Spec::default;
-    let cases: [(Spec, usize, &str); 11] = [
+    let cases: [(Spec, usize, &str); 12] = [
         (base(), 0, "graph.agents"),
         (Spec { holdout: 1.0, ..base() }, 1, "data.holdout"),
         (Spec { holdout: f64::NAN, ..base() }, 1, "data.holdout"),
         (Spec { limit: Some(0), ..base() }, 1, "data.limit"),
+        (Spec { test_limit: Some(0), ..base() }, 1, "data.test_limit"),
         (Spec { dataset: "minst".into(), ..base() }, 1, "fashion-mnist"),
         (Spec { dataset: "quadratic".into(), ..base() }, 1, "data.dataset"),
         (Spec { dataset: "image-folder".into(), ..base() }, 1, "data.path"),
@@ -221,6 +222,19 @@ fn unusable_settings_name_the_key_and_what_is_accepted() {
         assert!(matches!(error, DataError::Setting { .. }), "{error}");
         assert!(error.to_string().contains(key), "{key}: {error}");
     }
+}
+
+#[test]
+fn a_limit_of_test_samples_draws_from_the_test_set_and_leaves_training_as_it_is() {
+    let whole = load(&Spec::default(), 3).expect("embedded");
+    let part = load(&Spec { test_limit: Some(20), ..Spec::default() }, 3).expect("embedded");
+    let rows = part.tasks[0].test.rows();
+    assert_eq!(rows.len(), 20);
+    assert!(rows.is_sorted() && rows.iter().all(|row| whole.tasks[0].test.rows().contains(row)));
+    assert_ne!(rows, &whole.tasks[0].test.rows()[..20], "they are drawn");
+    assert_eq!(part.tasks[0].shards, whole.tasks[0].shards);
+    let more = load(&Spec { test_limit: Some(100_000), ..Spec::default() }, 3).expect("embedded");
+    assert_eq!(more.tasks[0].test.rows(), whole.tasks[0].test.rows());
 }
 
 #[test]

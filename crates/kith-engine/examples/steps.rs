@@ -108,7 +108,6 @@ fn time(case: &Case, threads: usize, seconds: f64) -> Result<(f64, Option<f64>),
         (0..64 * width).map(|_| f32::from(u16::try_from(rng.next_u32() >> 16).unwrap_or(0)) / 65536.0).collect();
     let batches = Noise { inputs, width, batch: case.batch };
     let mut x = engine.block(case.agents, layout.len());
-    let mut mixed = engine.block(case.agents, if case.agents > 1 { layout.len() } else { 0 });
     let mut row = vec![0.0; layout.len()];
     engine.initial_row(&mut rng, &mut row);
     let agents: Vec<_> = (0..case.agents).map(AgentId::from).collect();
@@ -117,15 +116,16 @@ fn time(case: &Case, threads: usize, seconds: f64) -> Result<(f64, Option<f64>),
     let (mut steps, mut started, mut used) = (0, Instant::now(), computed());
     let mut warm = false;
     loop {
-        engine.visit(&geometry, &agents, &mut [&mut x], 0, |visit| {
+        let work = |visit: &mut <NativeEngine as Engine>::Visit<'_>| {
             let at = Point { row: Slot::Block(0), base: None };
             for step in 0..case.local_steps {
                 visit.accumulate_gradient(at, Slot::Block(0), 1.0, -0.01, &batches, steps + step);
             }
-        });
+        };
         if case.agents > 1 {
-            engine.mix(&mut mixed, &x, &plan);
-            std::mem::swap(&mut x, &mut mixed);
+            engine.visit_and_mix(&geometry, &agents, &mut [&mut x], 0, work, (0, &plan));
+        } else {
+            engine.visit(&geometry, &agents, &mut [&mut x], 0, work);
         }
         steps += case.local_steps;
         let elapsed = started.elapsed().as_secs_f64();

@@ -1,12 +1,15 @@
 //! Runs that are killed, and what comes of them: the binary as a user meets it.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod support;
+
+use support::content;
 
 /// What a clock or the system says, and so differs from run to run.
 const CLOCKED: [&str; 6] = [
@@ -87,21 +90,6 @@ fn killed_at(time: usize, arguments: &[&str]) -> bool {
     assert_eq!(lines.filter(begins).take(time).count(), time, "it says when a task begins");
     child.kill().expect("it was started");
     !child.wait().expect("it ends").success()
-}
-
-/// Every file below a folder with its bytes, but the lock's: it says who looked last.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in folder.read_dir().expect("it can be listed") {
-        let path = entry.expect("it is there").path();
-        if path.is_dir() {
-            files.extend(content(&path));
-        } else if path.file_name().is_none_or(|name| name != ".lock") {
-            let bytes = std::fs::read(&path).expect("it can be read");
-            files.insert(path, bytes);
-        }
-    }
-    files
 }
 
 fn checkpoints(directory: &Path) -> Vec<PathBuf> {

@@ -1,6 +1,5 @@
 //! Runs of processes that are cut and go on from what they kept.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +9,7 @@ use crate::agents::{agent, introduce};
 use crate::common::{
     LONGER, Running, difference, digests, json, kith, metrics, pid, run_directory, signal, text, workplace,
 };
+use crate::support::content;
 
 /// Two methods, long enough to be killed in the middle, with state kept in between.
 const AGAIN: &str = r#"name = "again"
@@ -34,21 +34,6 @@ memory = { samples = 20, consensus_rounds = 2 }
 name = "d-psgd"
 method = "d-psgd"
 "#;
-
-/// Every file below a folder with its bytes, but locks: they say who looked last.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in folder.read_dir().expect("it can be listed") {
-        let path = entry.expect("it is there").path();
-        if path.is_dir() {
-            files.extend(content(&path));
-        } else if path.file_name().is_none_or(|name| name != ".lock") {
-            let bytes = std::fs::read(&path).expect("it can be read");
-            files.insert(path, bytes);
-        }
-    }
-    files
-}
 
 /// All at once: nobody sees the others go.
 fn kill_all(pids: &[u64]) {

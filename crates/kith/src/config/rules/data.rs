@@ -15,8 +15,10 @@ pub(super) fn check(subject: &Subject<'_>, problems: &mut Vec<Problem>) {
     let data = &subject.arm.data;
     known_dataset("data.dataset", &data.dataset, problems);
     number("data.holdout", data.holdout, Range::Loss, problems);
-    if let Some(limit) = data.limit {
-        at_least_one("data.limit", limit as u64, problems);
+    for (key, limit) in [("data.limit", data.limit), ("data.test_limit", data.test_limit)] {
+        if let Some(limit) = limit {
+            at_least_one(key, limit as u64, problems);
+        }
     }
     match (data.partition, data.alpha) {
         (PartitionKind::Dirichlet, None) => problems.push(
