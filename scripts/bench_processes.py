@@ -14,14 +14,13 @@ the command to its exit, tests and all: what a user waits for at most; of PyTorc
 
 import argparse
 import json
-import os
 import pathlib
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+
+from bench_calls import call, used
 
 root = pathlib.Path(__file__).resolve().parent.parent
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,20 +35,6 @@ parser.add_argument("--styles", nargs="*", default=["neighbours"], choices=["nei
 args = parser.parse_args()
 
 SHORT = 20
-
-
-def call(command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
-def used():
-    """Processor seconds of all programs that were called so far, and of what they started."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return children.ru_utime + children.ru_stime
 
 
 def launch(verb, rounds, samples):

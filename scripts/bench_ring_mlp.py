@@ -13,14 +13,12 @@ that of a long run less that of a short one, so that reading data and the evalua
 """
 
 import argparse
-import json
-import os
 import pathlib
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
+
+from bench_calls import call, used
 
 root = pathlib.Path(__file__).resolve().parent.parent
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,20 +34,6 @@ parser.add_argument("--seconds", type=float, default=4.0, help="about how long o
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
 args = parser.parse_args()
-
-
-def call(command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
-def used():
-    """CPU seconds of all programs that were called so far."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return children.ru_utime + children.ru_stime
 
 
 def kith_run(agents, rounds):

@@ -277,7 +277,11 @@ fn sockets(payload: Arc<Vec<u8>>) -> Result<Asker, Failure> {
         let mut socket = TcpStream(socket);
         let (mut head, mut body) = ([0; FRAME_HEAD], vec![0; len]);
         loop {
-            socket.read_exact(&mut head).await?;
+            match socket.read_exact(&mut head).await {
+                // The other end has measured enough.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                read => read?,
+            }
             socket.read_exact(&mut body).await?;
             black_box(&body);
             socket.write_all(&head).await?;

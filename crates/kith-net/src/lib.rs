@@ -22,6 +22,7 @@ mod inbox;
 pub mod measure;
 mod network;
 mod peers;
+mod quic;
 mod settings;
 mod streams;
 mod transport;

@@ -17,10 +17,10 @@ use libp2p_allow_block_list::{AllowedPeers, Behaviour as AllowList};
 use libp2p_connection_limits::{Behaviour as Limits, ConnectionLimits};
 use tokio::sync::mpsc;
 
-use crate::NetError;
 use crate::codec::{Codec, PROTOCOL, Packet};
 use crate::peers::Peer;
 use crate::transport::transport;
+use crate::{NetError, quic};
 
 /// Packets that wait to be sent.
 pub(crate) const OUT_QUEUE: usize = 1024;
@@ -122,6 +122,8 @@ pub(crate) async fn run(
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
         .with_substream_upgrade_protocol_override(Version::V1Lazy);
+    let addresses = settings.peers.values().filter_map(|peer| peer.address.as_ref());
+    settings.listen.iter().chain(addresses).try_for_each(|address| quic::check(address, settings.pre_shared))?;
     let transport = transport(&settings.key, settings.pre_shared)?;
     let mut swarm = Swarm::new(transport, behaviour(&settings)?, id, config);
     for address in &settings.listen {
@@ -251,13 +253,18 @@ impl Dialler {
 /// Numbers for a name at the front of an address, as it is looked up now: machines of a cluster move.
 async fn resolve(address: &Multiaddr) -> Vec<Multiaddr> {
     let mut parts = address.iter();
-    let (name, port) = match (parts.next(), parts.next()) {
-        (Some(Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name)), Some(Protocol::Tcp(port))) => {
-            (name.to_string(), port)
-        }
+    let (name, port, protocol) = match (parts.next(), parts.next()) {
+        (
+            Some(Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name)),
+            Some(protocol @ (Protocol::Tcp(port) | Protocol::Udp(port))),
+        ) => (name.to_string(), port, protocol),
         _ => return vec![address.clone()],
     };
     let looked_up = tokio::time::timeout(REDIAL, tokio::net::lookup_host((name, port))).await;
     let found = looked_up.ok().and_then(Result::ok).into_iter().flatten();
-    found.map(|socket| Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port()))).collect()
+    let rest: Vec<Protocol<'_>> = parts.collect();
+    let whole = |socket: std::net::SocketAddr| {
+        rest.iter().cloned().fold(Multiaddr::from(socket.ip()).with(protocol.clone()), Multiaddr::with)
+    };
+    found.map(whole).collect()
 }

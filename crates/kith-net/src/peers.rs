@@ -99,6 +99,6 @@ pub(crate) fn address(text: &str) -> Result<Multiaddr, NetError> {
         what: "address",
         found: text.to_owned(),
         reason: error.to_string(),
-        accepted: "/ip4/ADDRESS/tcp/PORT, /ip6/ADDRESS/tcp/PORT or /dns4/NAME/tcp/PORT",
+        accepted: "/ip4/ADDRESS/tcp/PORT, /ip6/ADDRESS/tcp/PORT or /dns4/NAME/tcp/PORT; /udp/PORT/quic-v1 in place of /tcp/PORT",
     })
 }

@@ -13,8 +13,8 @@ use libp2p::identity::Keypair;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::{PeerId, noise, tcp};
 
-use crate::NetError;
 use crate::streams::LongFrames;
+use crate::{NetError, quic};
 
 /// Bytes that are read from a socket at once: the encryption above asks for 8 KiB at a time.
 const AHEAD: usize = 1 << 17;
@@ -30,7 +30,7 @@ pub(crate) fn transport(
         .map_err(|error| NetError::Setup { operation: "set up encryption", reason: error.to_string() })?;
     let sockets = OrTransport::new(sockets(), MemoryTransport::default());
     Ok(match pre_shared {
-        None => upgraded(sockets, noise),
+        None => quic::beside(upgraded(sockets, noise), key),
         Some(key) => {
             let buffered = sockets.map(|socket, _| BufReader::with_capacity(AHEAD, socket));
             let shared = buffered.and_then(move |socket, _| PnetConfig::new(PreSharedKey::new(key)).handshake(socket));

@@ -70,7 +70,30 @@ fn corpus() -> Vec<Vec<u8>> {
     let frame = [&[1, 2, 0, 0, 0, 9, 0, 0, 0][..], &head, &[1; 800]].concat();
     let state = [&[5][..], &9_u64.to_le_bytes(), &400_u32.to_le_bytes(), &[1; 400]].concat();
     let number = |kind: u8| [&[kind][..], &9_u64.to_le_bytes()].concat();
-    vec![hello, frame, vec![2], number(3), vec![4, 1, 0, 0, 0], state, number(6)]
+    let other = |kind: FrameKind, len: u32| {
+        let head = encode_header(&Header { kind, body_len: len, ..header }).expect("it encodes");
+        [&[1, 9, 0, 0, 0, 2, 0, 0, 0][..], &head, &vec![255; len as usize]].concat()
+    };
+    let under_way = Hello::new(Digest::of(b"a run"), 4, "cpu".to_owned(), vec![AgentId(u32::MAX)]);
+    let under_way = under_way.knowing(Some(Round(u64::MAX)), Some(0)).encode().expect("it encodes");
+    let under_way = [&[0], &(under_way.len() as u32).to_le_bytes()[..], &under_way].concat();
+    vec![
+        hello,
+        frame,
+        vec![2],
+        number(3),
+        vec![4, 1, 0, 0, 0],
+        state,
+        number(6),
+        other(FrameKind::Ack, 0),
+        other(FrameKind::Decline, 0),
+        other(FrameKind::Absolute, BODY),
+        other(FrameKind::Basis, 16),
+        other(FrameKind::BasisAck, 0),
+        vec![4, 255, 255, 255, 255],
+        [&[5][..], &9_u64.to_le_bytes(), &[0; 4]].concat(),
+        under_way,
+    ]
 }
 
 #[test]

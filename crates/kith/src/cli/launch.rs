@@ -4,14 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kith_core::AgentId;
 
 use super::run::{Shown, finish};
 use super::{ExperimentArgs, Failure, say};
 use crate::config::{ConfigError, Loaded, ResolvedArm};
 use crate::device::Device;
-use crate::processes::{Launching, Split, StartedBy, cohorts, refused};
+use crate::processes::{Launching, Split, StartedBy, Transport, cohorts, refused};
 use crate::run::{self, Driver, RoundDigests, Settings, Talk};
 
 const EXAMPLES: &str = "\
@@ -24,8 +24,17 @@ Examples:
 Runs the experiment in processes of this machine that speak over the loopback interface, arm after arm. Parameters, accuracies and
 payload bytes are those of `kith run`; the run directory is, too, with what each process left in processes/. A process that dies is named,
 the others go on without its agents, and the exit code is 2. Ctrl-C ends after the round under way and writes what there is.
-Links of [[faults]] are cut and mended, processes of agents that crash are killed, and stragglers slowed, in the rounds that the file names.
-Simulated [links] are for `kith run`; deadline_ms counts here.";
+Links of [[faults]] are cut and mended, processes of agents that crash are killed, and started again for a restart, and
+stragglers slowed, in the rounds that the file names. Simulated [links] are for `kith run`; deadline_ms counts here.";
+
+/// What processes speak over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Over {
+    /// TCP, encrypted by Noise
+    Tcp,
+    /// QUIC, where kith was built with it (cargo feature `quic`)
+    Quic,
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,6 +47,9 @@ pub(super) struct LaunchArgs {
     /// Agents of a process
     #[arg(long, value_name = "N")]
     agents_per_process: Option<NonZeroUsize>,
+    /// What processes speak over
+    #[arg(long, value_enum, default_value_t = Over::Tcp)]
+    transport: Over,
     /// Threads of all processes together, one a process at least [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -81,7 +93,7 @@ pub(super) fn run(arguments: &LaunchArgs) -> Result<ExitCode, Failure> {
         check: false,
         talk: if arguments.quiet { Talk::Quiet } else { Talk::Progress },
         digests: if arguments.digests { RoundDigests::Yes } else { RoundDigests::No },
-        driver: Driver::Processes(Launching { program, split }),
+        driver: Driver::Processes(Launching { program, split, transport: transport(arguments.transport)? }),
     };
     if !arguments.quiet && loaded.experiment.arms.iter().any(|arm| simulates(&arm.links)) {
         say("note: simulated links of the file are for kith run\n");
@@ -89,6 +101,17 @@ pub(super) fn run(arguments: &LaunchArgs) -> Result<ExitCode, Failure> {
     can_happen(&loaded, StartedBy::Launch, |arm| cohorts(arm, split))?;
     let report = run::run(&loaded, &settings).map_err(|error| Failure::new(&error))?;
     finish(&report, &Shown { quiet: arguments.quiet, json: arguments.json })
+}
+
+fn transport(over: Over) -> Result<Transport, Failure> {
+    match over {
+        Over::Tcp => Ok(Transport::Tcp),
+        Over::Quic if cfg!(feature = "quic") => Ok(Transport::Quic),
+        Over::Quic => Err(Failure {
+            text: "--transport quic: this kith is built without QUIC; accepted: tcp, or a kith that was built with --features quic"
+                .to_owned(),
+        }),
+    }
 }
 
 /// Refuses what the fault plan of an arm says and processes cannot do, with its line.

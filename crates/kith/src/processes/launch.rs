@@ -1,7 +1,7 @@
 //! A run in processes of this machine, which speak over the loopback interface.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,6 +34,38 @@ pub struct Launching {
     pub program: PathBuf,
     /// How agents are divided.
     pub split: Split,
+    /// What they speak over.
+    pub transport: Transport,
+}
+
+/// What processes speak over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, encrypted by Noise.
+    #[default]
+    Tcp,
+    /// QUIC, where it is built in.
+    Quic,
+}
+
+impl Transport {
+    /// Addresses of so many free ports of the loopback interface. All are held until the last is known, so that no two are the same.
+    fn addresses(self, count: usize) -> io::Result<Vec<String>> {
+        let at = (Ipv4Addr::LOCALHOST, 0);
+        match self {
+            Self::Tcp => {
+                let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(at)).collect::<io::Result<_>>()?;
+                let port = |socket: &TcpListener| Ok(format!("/ip4/127.0.0.1/tcp/{}", socket.local_addr()?.port()));
+                held.iter().map(port).collect()
+            }
+            Self::Quic => {
+                let held: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind(at)).collect::<io::Result<_>>()?;
+                let port =
+                    |socket: &UdpSocket| Ok(format!("/ip4/127.0.0.1/udp/{}/quic-v1", socket.local_addr()?.port()));
+                held.iter().map(port).collect()
+            }
+        }
+    }
 }
 
 /// How the agents of a run are divided over processes: in blocks of consecutive ids.
@@ -234,27 +266,19 @@ impl Launch<'_> {
 
     /// Makes keys and ports, and the list that all processes read.
     fn introduce(&self, places: &[Place]) -> Result<Introduced, LaunchError> {
-        // All are held until the last is known, so that no two are the same.
-        let held: Vec<TcpListener> = places
-            .iter()
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<io::Result<_>>()
-            .map_err(ProcessError::Ports)?;
-        let (mut peers, mut addresses) = (PeersFile::default(), Vec::new());
-        for ((folder, agents), socket) in places.iter().zip(&held) {
+        let addresses = self.launching.transport.addresses(places.len()).map_err(ProcessError::Ports)?;
+        let mut peers = PeersFile::default();
+        for ((folder, agents), address) in places.iter().zip(&addresses) {
             std::fs::create_dir_all(folder).map_err(|source| RunError::output("create", folder, source))?;
             let identity = Identity::generate();
             // One is there still where this process was killed, too.
             let _ = std::fs::remove_file(folder.join(KEY));
             identity.write(&folder.join(KEY)).map_err(ProcessError::from)?;
-            let port = socket.local_addr().map_err(ProcessError::Ports)?.port();
-            let address = format!("/ip4/127.0.0.1/tcp/{port}");
             peers.peers.push(PeerEntry {
                 agents: agents.iter().map(|agent| agent.0).collect(),
                 id: identity.peer_id(),
                 address: Some(address.clone()),
             });
-            addresses.push(address);
         }
         let file = self.folder().join("peers.toml");
         peers.write(&file).map_err(ProcessError::from)?;

@@ -31,7 +31,7 @@ pub(crate) use gather::{Gathered, LaunchError};
 pub use host::{Hosting, Reports};
 pub(crate) use host::{Resumed, Started, local, run_here};
 pub(crate) use launch::{Launch, cohorts};
-pub use launch::{Launching, ProcessError, Split};
+pub use launch::{Launching, ProcessError, Split, Transport};
 pub(crate) use leavings::AllLeft;
 pub use leavings::{Leavings, LeavingsError};
 pub(crate) use serve::ask;

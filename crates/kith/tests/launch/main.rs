@@ -68,6 +68,38 @@ fn processes_on_loopback_have_the_bits_and_bytes_of_the_simulator() {
     }
 }
 
+/// D1 over QUIC, where it is built in: `cargo test --release -p kith --features quic --test launch quic`.
+#[cfg(feature = "quic")]
+#[test]
+fn processes_over_quic_have_the_bits_of_the_simulator_and_outlive_one_that_is_killed() {
+    let folder = workplace(THREE);
+    let folder = folder.path();
+    let simulated = kith(folder, &["run", "e.toml", "--digests", "-q", "--out", "simulated"]);
+    assert!(simulated.status.success(), "{}", text(&simulated.stderr));
+    let over = ["launch", "e.toml", "--transport", "quic"];
+    let launched = kith(folder, &[&over[..], &["--digests", "-q", "--out", "out"]].concat());
+    assert!(launched.status.success(), "{}", text(&launched.stderr));
+    let (directory, expected) = (run_directory(&folder.join("out")), run_directory(&folder.join("simulated")));
+    assert_eq!(digests(&directory), digests(&expected));
+    let listed = std::fs::read_to_string(directory.join("processes/codec/peers.toml")).expect("it is there");
+    assert_eq!(listed.matches("/quic-v1").count(), 6, "{listed}");
+    let falls = ["--arm", "d-psgd", "--set", "faults=[{kind = \"crash\", round = 5, agent = 1}]"];
+    let killed = kith(folder, &[&over[..], &falls, &["--out", "killed"]].concat());
+    assert!(killed.status.success(), "{}", text(&killed.stderr));
+    let arms = json(&run_directory(&folder.join("killed")).join("summary.json"))["arms"].clone();
+    assert_eq!((&arms[0]["rounds"], &arms[0]["stopped"]), (&Value::from(24), &Value::from(false)));
+}
+
+#[cfg(not(feature = "quic"))]
+#[test]
+fn quic_is_refused_with_what_it_takes_where_it_is_not_built_in() {
+    let folder = workplace(THREE);
+    let output = kith(folder.path(), &["launch", "e.toml", "--transport", "quic", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("built with --features quic"), "{}", text(&output.stderr));
+    assert!(!folder.path().join("out").exists(), "nothing was begun");
+}
+
 #[test]
 fn others_go_on_when_a_process_is_killed() {
     let folder = workplace(LONGER);
