@@ -32,6 +32,24 @@ fn all() -> Vec<Compressor> {
     bits.into_iter().chain(kept.into_iter().flatten()).chain(ranks).chain(others).collect()
 }
 
+/// Numbers the kinds of compressors: a new one does not compile before it has a number, and fails the test before it stands in [`all`].
+fn kind(compressor: Compressor) -> usize {
+    match compressor {
+        Compressor::Identity => 0,
+        Compressor::TopK { .. } => 1,
+        Compressor::RandomK { .. } => 2,
+        Compressor::Quantised { .. } => 3,
+        Compressor::ScaledSign => 4,
+        Compressor::LowRank { .. } => 5,
+    }
+}
+
+#[test]
+fn no_kind_of_compressor_is_left_out() {
+    let kinds: std::collections::BTreeSet<usize> = all().into_iter().map(kind).collect();
+    assert_eq!(kinds, (0..6).collect());
+}
+
 fn squares(row: impl Iterator<Item = f32>) -> f64 {
     row.map(|value| f64::from(value).powi(2)).sum()
 }

@@ -281,6 +281,27 @@ fn shares_that_frames_lost_or_came_late_with_are_in_the_mean_of_push_sum() {
 }
 
 #[test]
+fn an_agent_whom_nothing_reaches_for_long_keeps_a_weight_and_learns_on_with_push_sum() {
+    let with = |restart: Option<u64>| {
+        let mut small = Small { graph: UNEVEN, tasks: 1, ..Small::new(Preset::PushSum) };
+        small.train.rounds_per_task = Some(300);
+        small.links = LinkSpec { loss: 0.2, deadline_ms: 5.0, retransmit_ms: 2.0, ..LinkSpec::default() };
+        let fault = |kind, round| Fault { kind, round, agent: 3, peer: None, factor: None };
+        // Agent 4 hears agent 3 only.
+        small.faults = vec![fault(FaultKind::Crash, 20)];
+        small.faults.extend(restart.map(|round| fault(FaultKind::Restart, round)));
+        run(&small)
+    };
+    for (restart, living) in [(None, vec![0, 1, 2, 4]), (Some(60), vec![0, 1, 2, 3, 4])] {
+        let outcome = with(restart);
+        for agent in living {
+            let accuracy = outcome.accuracy_per_agent[agent][0][0];
+            assert!(accuracy > 0.7, "agent {agent}, agent 3 back at {restart:?}: {accuracy}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_lost_from_the_mean_on_links_that_lose_frames_once_they_recover() {
     let mut methods = 0;
     for preset in under_loss(Loss::Settles) {

@@ -6,6 +6,11 @@ use kith_engine::{Engine, MixingPlan};
 use super::Mixing;
 use crate::Cohort;
 
+/// Below this weight a step is taken in only in proportion: a model moves by η/w, and w falls for as long as nothing arrives.
+const LIGHT: f64 = 1.0 / 8.0;
+/// Below this weight an agent keeps all that it has. Both ends of an edge see the weight.
+const LEAST: f64 = 1.0 / 1024.0;
+
 /// What push-sum keeps.
 pub(crate) struct PushSum<B> {
     /// x, of which the model is x / w.
@@ -47,16 +52,18 @@ impl<B> PushSum<B> {
         self.weights[agent.index()] = weight;
     }
 
-    /// The numerators of `agents` as their models are now: `x + (z − x/w)`, z being the model and what steps did to it.
+    /// The numerators of `agents` as their models are now: `x + s (z − x/w)`, z being the model and what steps did to it, and s one
+    /// but for agents that are [`LIGHT`].
     fn gather<E: Engine<Block = B>>(&self, engine: &E, out: &mut B, models: &B, agents: &[AgentId]) {
         let mut own = MixingPlan::default();
-        agents.iter().for_each(|&agent| own.push(agent, [(agent, 1.0)]));
+        let taken_in = |agent: AgentId| (self.weight(agent) / LIGHT).min(1.0) as f32;
+        agents.iter().for_each(|&agent| own.push(agent, [(agent, taken_in(agent))]));
         engine.mix(out, models, &own);
         let mut more = MixingPlan::default();
         // At weight one, as in a task's first round, numerators are the models.
         for &agent in agents.iter().filter(|agent| self.weight(**agent).to_bits() != 1.0_f64.to_bits()) {
             // From the factor of the model as it was rounded: otherwise the numerator would drift by the same bit in every round.
-            more.push(agent, [(agent, 1.0 - (1.0 / self.weight(agent)) as f32)]);
+            more.push(agent, [(agent, 1.0 - taken_in(agent) * (1.0 / self.weight(agent)) as f32)]);
         }
         engine.mix_into(out, &self.numerators, &more);
     }
@@ -84,7 +91,7 @@ impl<E: Engine> Cohort<E> {
             let weights = &self.weights[row.agent.index()];
             let mut terms: Vec<(AgentId, f64)> = weights
                 .iter()
-                .filter(|(peer, _)| row.fresh.contains(peer))
+                .filter(|(peer, _)| row.fresh.contains(peer) && push.weights[peer.index()] >= LEAST)
                 .map(|(peer, weight)| (*peer, rate * weight))
                 .collect();
             let place = terms.partition_point(|(peer, _)| *peer < row.agent);
@@ -110,7 +117,11 @@ impl<E: Engine> Cohort<E> {
 
     /// How much of each agent's numerator and weight goes to others now: to whom it gives, and with whom it exchanges.
     fn divided(&self, rows: &[Mixing<'_>]) -> Vec<f64> {
+        let Some(push) = &self.extra.push else { return Vec::new() };
         let gives = |from: AgentId, to: AgentId| {
+            if push.weight(from) < LEAST {
+                return false;
+            }
             let at = rows.binary_search_by_key(&from, |row| row.agent);
             at.is_ok_and(|at| rows[at].given.contains(&to) || rows[at].fresh.contains(&to))
         };
@@ -146,9 +157,11 @@ impl<E: Engine> Cohort<E> {
                         mine => mine,
                     },
                 };
-                own.iter_mut().zip(&theirs.row).for_each(|(value, theirs)| *value += share as f32 * theirs);
-                push.weights[agent.index()] += share * theirs.weight;
-                if let Some((mine, share)) = goes {
+                if theirs.weight >= LEAST {
+                    own.iter_mut().zip(&theirs.row).for_each(|(value, theirs)| *value += share as f32 * theirs);
+                    push.weights[agent.index()] += share * theirs.weight;
+                }
+                if let Some((mine, share)) = goes.filter(|(mine, _)| mine.weight >= LEAST) {
                     own.iter_mut().zip(&mine.row).for_each(|(value, mine)| *value -= share as f32 * mine);
                     push.weights[agent.index()] -= share * mine.weight;
                 }
