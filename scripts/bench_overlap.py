@@ -80,15 +80,22 @@ class Relay:
         self.loop = asyncio.new_event_loop()
         self.ways, self.seconds = ways, seconds
         ready = threading.Event()
-        threading.Thread(target=self.run, args=[ready], daemon=True).start()
+        self.thread = threading.Thread(target=self.run, args=[ready], daemon=True)
+        self.thread.start()
         ready.wait()
 
     def run(self, ready):
         asyncio.set_event_loop(self.loop)
-        for at, to in self.ways:
-            self.loop.run_until_complete(asyncio.start_server(self.joined(to), "127.0.0.1", at))
+        servers = [self.loop.run_until_complete(asyncio.start_server(self.joined(to), "127.0.0.1", at)) for at, to in self.ways]
         ready.set()
         self.loop.run_forever()
+        for server in servers:
+            server.close()
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self.loop.close()
 
     def joined(self, to):
         async def join(reader, writer):
@@ -100,12 +107,17 @@ class Relay:
                 return
             for one in (writer, far_writer):
                 one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.gather(hold(reader, far_writer, self.seconds), hold(far_reader, writer, self.seconds))
+            try:
+                await asyncio.gather(hold(reader, far_writer, self.seconds), hold(far_reader, writer, self.seconds))
+            except asyncio.CancelledError:
+                # The relay is closed; both processes have ended.
+                pass
 
         return join
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
 
 
 def experiment(method, steps, rounds):
@@ -162,7 +174,7 @@ def milliseconds(method, steps):
 
 steps = args.steps
 if steps is None:
-    exchange, few = milliseconds("choco", 1), 16
+    exchange, few = milliseconds("choco", 1), 200
     steps = max(1, round(exchange / (milliseconds("local", few) / few)))
 figures = {"work": [], "exchange": [], "both": []}
 for _ in range(args.runs):

@@ -176,7 +176,7 @@ fn mixing_along_with_steps_gives_the_bits_of_steps_and_then_mixing() {
         (0..5_usize).for_each(|agent| plan.push(AgentId::from(agent), [(AgentId::from(agent), 0.5)]));
         plan
     };
-    for plan in [ring(3), ring(4), ring(7), ring(24), path, second, alone] {
+    for plan in [ring(3), ring(4), ring(7), ring(24), ring(140), path, second, alone] {
         let apart = rounds(1, &plan, false);
         for threads in 1..4 {
             assert_eq!(rounds(threads, &plan, true), apart, "{} agents, {threads} threads", plan.len());

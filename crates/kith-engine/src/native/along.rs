@@ -16,8 +16,11 @@ use crate::port::{Geometry, MixingPlan};
 /// Most places between a row that is mixed on the way and one that it mixes: what is further away is no longer in cache.
 const NEAR: usize = 2;
 
-/// Spare slots of a thread, more than `NEAR` makes use of. A ring needs three: two stand until all have made their step, for the
-/// rows at the ends of what the thread visits, and one goes round.
+/// Agents of a walk from which it is long enough to be one of several of a thread.
+const WALK: usize = 32;
+
+/// Spare slots of a walk, more than `NEAR` makes use of. A ring needs three: two stand until all have made their step, for the
+/// rows at the ends of the walk, and one goes round.
 const SPARE: usize = 8;
 
 /// A row to be mixed: terms and output are slots, and `after` is the agent whose step it follows.
@@ -28,7 +31,7 @@ struct Mix {
     terms: Vec<(usize, f32)>,
 }
 
-/// What one thread does: it visits these agents one after the other, and mixes between visits.
+/// What a thread does in one go: it visits these agents one after the other, and mixes between visits.
 #[derive(Debug)]
 struct Walk {
     agents: Range<usize>,
@@ -63,9 +66,11 @@ impl Along {
         let mut along = Self { walks: Vec::new(), slots: (0..all).collect(), late: MixingPlan::default() };
         let mut readers = vec![0_usize; all];
         terms.iter().flatten().for_each(|(term, _)| readers[*term] += 1);
-        let share = all.div_ceil(threads).max(1);
-        for (thread, first) in (0..all).step_by(share).enumerate() {
-            let spare = all + thread * SPARE..all + (thread + 1) * SPARE;
+        // More walks than threads, where they are long, so that a thread that is held up holds up less.
+        let walks = if threads == 1 { 1 } else { (all / WALK).clamp(threads, 4 * threads) };
+        let share = all.div_ceil(walks).max(1);
+        for (walk, first) in (0..all).step_by(share).enumerate() {
+            let spare = all + walk * SPARE..all + (walk + 1) * SPARE;
             along.walk(first..all.min(first + share), spare, &terms, &mut readers);
         }
         for place in (0..all).filter(|place| along.slots[*place] == *place) {
@@ -75,7 +80,7 @@ impl Along {
         (2 * along.late.len() <= all).then_some(along)
     }
 
-    /// Adds a thread's walk. `readers` says how many rows that are not mixed yet read each row.
+    /// Adds a walk. `readers` says how many rows that are not mixed yet read each row.
     fn walk(&mut self, agents: Range<usize>, spare: Range<usize>, terms: &[Vec<(usize, f32)>], readers: &mut [usize]) {
         let mut free: Vec<usize> = spare.clone().rev().collect();
         let mut ready: Vec<Vec<usize>> = vec![Vec::new(); agents.len()];
@@ -157,7 +162,7 @@ impl NativeEngine {
 }
 
 impl Walk {
-    /// `rows` are this thread's slots, those of its agents first.
+    /// `rows` are the walk's slots, those of its agents first.
     fn mix(&self, mix: &Mix, rows: &mut [&mut [f32]]) {
         let local = |slot: usize| match slot.checked_sub(self.spare.start) {
             Some(spare) => self.agents.len() + spare,
@@ -194,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_ring_all_rows_but_those_at_a_threads_ends_are_mixed_on_the_way_in_three_spare_slots() {
-        for threads in 1..4 {
-            let along = along(30, &[1], threads).expect("a ring");
-            assert_eq!(along.late.len(), 2 * threads);
+    fn of_a_ring_all_rows_but_those_at_a_walks_ends_are_mixed_on_the_way_in_three_spare_slots() {
+        for (agents, threads, walks) in [(30, 1, 1), (30, 3, 3), (300, 1, 1), (300, 2, 8), (130, 2, 4)] {
+            let along = along(agents, &[1], threads).expect("a ring");
+            assert_eq!((along.walks.len(), along.late.len()), (walks, 2 * walks));
             for walk in &along.walks {
                 assert!(walk.mixes.iter().all(|mix| mix.out < walk.spare.start + 3));
                 assert!(walk.mixes.iter().all(|mix| mix.terms.iter().all(|(slot, _)| *slot != mix.out)));
