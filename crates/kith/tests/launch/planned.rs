@@ -1,8 +1,9 @@
 //! Fault plans of experiment files in real processes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::common::{difference, digests, json, kith, metrics, run_directory, text, workplace};
 
@@ -44,19 +45,46 @@ faults = [
 name = "whole"
 "#;
 
-#[test]
-fn a_partition_that_heals_and_a_death_as_planned_have_the_bits_of_the_simulator() {
-    let folder = workplace(PLANNED);
-    let folder = folder.path();
-    let simulated = kith(folder, &["run", "e.toml", "--digests", "-q", "--out", "simulated"]);
+/// An experiment that was simulated and launched, with the same digests after every round.
+struct Both {
+    expected: PathBuf,
+    directory: PathBuf,
+    /// What the launch said.
+    words: String,
+    folder: TempDir,
+}
+
+fn simulated_and_launched(experiment: &str) -> Both {
+    let folder = workplace(experiment);
+    let at = folder.path();
+    let simulated = kith(at, &["run", "e.toml", "--digests", "-q", "--out", "simulated"]);
     assert!(simulated.status.success(), "{}", text(&simulated.stderr));
-    let expected = run_directory(&folder.join("simulated"));
-    let launched = kith(folder, &["launch", "e.toml", "--digests", "--out", "out"]);
+    let launched = kith(at, &["launch", "e.toml", "--digests", "--out", "out"]);
     let words = text(&launched.stderr);
     assert!(launched.status.success(), "{words}");
+    let [expected, directory] = ["simulated", "out"].map(|name| run_directory(&at.join(name)));
+    assert!(digests(&directory) == digests(&expected), "{:?}\n{words}", difference(&directory, &expected));
+    Both { expected, directory, words, folder }
+}
+
+/// Faults of these kinds that a run reports, in one order.
+fn struck(directory: &Path, kinds: &[&str]) -> Vec<[Value; 4]> {
+    let lines = metrics(directory, kinds).into_iter();
+    let mut all: Vec<[Value; 4]> =
+        lines.map(|line| ["arm", "round", "key", "agent"].map(|key| line[key].clone())).collect();
+    all.sort_by_key(|line| format!("{line:?}"));
+    all
+}
+
+/// The arms of a run's summary.
+fn arms(directory: &Path) -> Value {
+    json(&directory.join("summary.json"))["arms"].clone()
+}
+
+#[test]
+fn a_partition_that_heals_and_a_death_as_planned_have_the_bits_of_the_simulator() {
+    let Both { expected, directory, words, folder: _folder } = simulated_and_launched(PLANNED);
     assert!(words.contains("process 1 (agent 1) was killed before round 5, as planned"), "{words}");
-    let directory = run_directory(&folder.join("out"));
-    assert!(digests(&directory) == digests(&expected), "{:?}", difference(&directory, &expected));
     // Faults make a difference, and all of them.
     let of = |arm: &str| -> Vec<String> {
         let all = digests(&expected);
@@ -67,16 +95,9 @@ fn a_partition_that_heals_and_a_death_as_planned_have_the_bits_of_the_simulator(
     assert_eq!((healed.len(), killed.len(), whole.len()), (8 * 14, 7 * 14 + 5, 8 * 14));
     assert!(healed[..8 * 3] == whole[..8 * 3] && healed[8 * 3..8 * 4] != whole[8 * 3..8 * 4]);
     assert!(killed[..8 * 5] == whole[..8 * 5] && killed[8 * 5] != whole[8 * 5]);
-    let struck = |directory: &Path| -> Vec<[Value; 4]> {
-        let lines = metrics(directory, &["crash", "link_down", "link_up", "straggler"]).into_iter();
-        let mut all: Vec<[Value; 4]> =
-            lines.map(|line| ["arm", "round", "key", "agent"].map(|key| line[key].clone())).collect();
-        all.sort_by_key(|line| format!("{line:?}"));
-        all
-    };
-    assert_eq!(struck(&directory), struck(&expected));
-    assert_eq!(struck(&directory).len(), 9);
-    let arms = |directory: &Path| json(&directory.join("summary.json"))["arms"].clone();
+    let kinds = ["crash", "link_down", "link_up", "straggler"];
+    assert_eq!(struck(&directory, &kinds), struck(&expected, &kinds));
+    assert_eq!(struck(&directory, &kinds).len(), 9);
     for place in 0..3 {
         let (one, other) = (&arms(&expected)[place], &arms(&directory)[place]);
         for key in ["accuracy_matrix_per_agent", "stopped"] {
@@ -130,31 +151,15 @@ method = "d-psgd"
 
 #[test]
 fn agents_that_fall_and_come_back_as_planned_have_the_bits_of_the_simulator() {
-    let folder = workplace(RETURNING);
-    let folder = folder.path();
-    let simulated = kith(folder, &["run", "e.toml", "--digests", "-q", "--out", "simulated"]);
-    assert!(simulated.status.success(), "{}", text(&simulated.stderr));
-    let expected = run_directory(&folder.join("simulated"));
-    let launched = kith(folder, &["launch", "e.toml", "--digests", "--out", "out"]);
-    let words = text(&launched.stderr);
-    assert!(launched.status.success(), "{words}");
+    let Both { expected, directory, words, folder: _folder } = simulated_and_launched(RETURNING);
     assert!(words.contains("process 3 (agent 3) was killed before round 4, as planned, and starts again"), "{words}");
-    let directory = run_directory(&folder.join("out"));
-    assert!(digests(&directory) == digests(&expected), "{:?}\n{words}", difference(&directory, &expected));
     let lines = |arm: &str| digests(&expected).lines().filter(|line| line.contains(&format!("\"{arm}\""))).count();
     // Rounds without them: 4 to 7, 4 to 6 and 9 to 14; 3 to 5, and 11 to 14, which is the first of the second task: nobody comes back
     // while a basis is agreed on.
     assert_eq!([lines("d-psgd"), lines("codec"), lines("whole")], [144 - 13, 168 - 7, 144]);
-    let struck = |directory: &Path| -> Vec<[Value; 4]> {
-        let lines = metrics(directory, &["crash", "restart"]).into_iter();
-        let mut all: Vec<[Value; 4]> =
-            lines.map(|line| ["arm", "round", "key", "agent"].map(|key| line[key].clone())).collect();
-        all.sort_by_key(|line| format!("{line:?}"));
-        all
-    };
-    assert_eq!(struck(&directory), struck(&expected));
-    assert_eq!(struck(&directory).len(), 10);
-    let arms = |directory: &Path| json(&directory.join("summary.json"))["arms"].clone();
+    let kinds = ["crash", "restart"];
+    assert_eq!(struck(&directory, &kinds), struck(&expected, &kinds));
+    assert_eq!(struck(&directory, &kinds).len(), 10);
     for place in 0..3 {
         let (one, other) = (&arms(&expected)[place], &arms(&directory)[place]);
         for key in ["accuracy_matrix_per_agent", "agent_steps", "rounds", "missed_exchanges", "parameter_digest"] {
